@@ -154,7 +154,9 @@ def class_png(data: bytes, numbers: Mapping[int | tuple[int, int, int], int] | N
     if values.ndim == 3:
         return array_png(_colors_named(values, numbers or {}))
     if values.max(initial=0) > IGNORED:
-        raise DatasetError(f"a mask with the value {values.max()}, where class ids end at {IGNORED - 1}")
+        raise DatasetError(
+            f"a mask with the value {values.max()}, where class ids end at {IGNORED - 1}; save the ids in 8 bits"
+        )
     if numbers is not None:
         table = np.arange(IGNORED + 1, dtype=np.uint8)
         for value, number in numbers.items():

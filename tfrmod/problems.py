@@ -64,6 +64,8 @@ NOTES = {
     "boxes_rescaled": "boxes that refer to the stated size; scaled to the actual size of the image",
     "label_shared": "copies of one image in one folder, which by YOLO's rule share one label file; all kept",
     "class_list_doubtful": "a list of class names with blank lines, or with another number of names than it states",
+    "map_interpolated": "values of masks that lie on edges only, between a lower and a higher one, as interpolation "
+    "makes them; resize masks with nearest neighbor",
     "class_spelling": "two class names that are probably one, misspelt",
     "difficult_left_out": "an object marked as difficult; left out, as requested",
     "masks_absent": "masks were requested, and no usable image has any",

@@ -178,8 +178,5 @@ def evaluation_box_map_images(
         canvas = fit_semantic_sample(SemanticSample(sample.image, semantic_map), config.image_size)
         return BoxMapImage(fit_to_canvas(sample.image, config)[0][None], canvas.semantic_map)
 
-    dataset = all_records(files)
-    if numbers is not None:
-        read = RecordReader(index_records(sorted(files)))
-        dataset = tf.data.Dataset.from_tensor_slices(tf.constant(numbers, tf.int64)).map(read)
+    dataset = all_records(files, numbers)
     return dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True).prefetch(2)

@@ -22,7 +22,6 @@ from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.dataset_stats import ShardStats, balance_weights, boxes_beyond_limit, read_shard_stats
 from efficientdet_pipeline.data.sampler import Sampler, all_records, endless_rows
 from efficientdet_pipeline.data.tfrecord_reader import (
-    RecordReader,
     SampleReader,
     boxes_in_pixels,
     decode_record_image,
@@ -200,10 +199,7 @@ def evaluation_batches(
             fields.file_name,
         )
 
-    dataset = all_records(files)
-    if numbers is not None:
-        read = RecordReader(index_records(sorted(files)))
-        dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, np.int64)).map(read)
+    dataset = all_records(files, numbers)
     if limit is not None:
         dataset = dataset.take(limit)
     dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)

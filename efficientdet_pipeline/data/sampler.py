@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from efficientdet_pipeline.data.tfrecord_reader import RecordIndex
+from efficientdet_pipeline.data.tfrecord_reader import RecordIndex, RecordReader, index_records
 
 # Window in which records are shuffled, and from which an image's partners are drawn.
 SHUFFLE_WINDOW = 2048
@@ -97,6 +97,14 @@ def all_in_order(files: Sequence[str]) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(list(files))
 
 
-def all_records(files: Sequence[str]) -> tf.data.Dataset:
-    """Yields every serialized record once, in the order of the files."""
-    return tf.data.TFRecordDataset(sorted(files))
+def all_records(files: Sequence[str], numbers: Sequence[int] | None = None) -> tf.data.Dataset:
+    """Yields every serialized record once, in the order of the sorted files.
+
+    Args:
+      files: the shards; their records are numbered in the order of the sorted names.
+      numbers: of the records to yield, in this order; None for all.
+    """
+    if numbers is None:
+        return tf.data.TFRecordDataset(sorted(files))
+    read = RecordReader(index_records(sorted(files)))
+    return tf.data.Dataset.from_tensor_slices(np.asarray(numbers, np.int64)).map(read)

@@ -1,14 +1,19 @@
 """Properties of training shards with semantic maps."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from efficientdet_pipeline.errors import DataError
 from tfrmod.example import decode_example
-from tfrmod.masks import png_array
+from tfrmod.masks import IGNORED, png_array
 from tfrmod.tfrecord_io import read_records
+
+_MAPS_READ = 1000
+_CLASSES_NAMED = 5
 
 
 def uses_background(files: Sequence[str]) -> bool:
@@ -33,3 +38,53 @@ def uses_background(files: Sequence[str]) -> bool:
             "dataset with --task=segmentation."
         )
     return False
+
+
+def check_classes_present(train: Sequence[str], val: Sequence[str], label_map: Mapping[int, str]) -> None:
+    """Warns of classes that no pixel of the training or validation maps has; of large sets, some maps are read.
+
+    Args:
+      train: the training shards.
+      val: the validation shards, if any.
+      label_map: value in the records, from 1 on → class.
+
+    Raises:
+      DataError: no pixel of the training maps has a class.
+    """
+    found, is_whole = _values(train)
+    if not is_whole:
+        return
+    if not found & label_map.keys():
+        raise DataError(
+            "Segmentation needs pixels of a class in the training maps. Received maps of background and ignored pixels "
+            "alone; check the values of the masks."
+        )
+    if absent := _named(label_map, found):
+        logging.warning("No pixel of the training maps is of %s: the network cannot learn it.", absent)
+    evaluated, is_whole = _values(val)
+    if not val or not is_whole:
+        return
+    if absent := _named({key: name for key, name in label_map.items() if key in found}, evaluated):
+        logging.warning(
+            "No pixel of the validation maps is of %s: mean IoU and Dice are without it, or 0 for it where the network "
+            "predicts it.",
+            absent,
+        )
+    if 0 in evaluated and 0 not in found:
+        logging.warning("The value 0 is in the validation maps alone: its pixels are not evaluated.")
+
+
+def _values(files: Sequence[str]) -> tuple[set[int], bool]:
+    """Returns the values of the maps, and whether these are all maps."""
+    records = chain.from_iterable(read_records(Path(name)) for name in sorted(files))
+    values: set[int] = set()
+    for serialized in islice(records, _MAPS_READ):
+        encoded = decode_example(serialized).segmentation
+        values |= set(np.unique(png_array(encoded)).tolist()) if encoded else set()
+    return values - {IGNORED}, next(records, None) is None
+
+
+def _named(label_map: Mapping[int, str], found: set[int]) -> str:
+    absent = [name for key, name in label_map.items() if key not in found]
+    more = f" and {len(absent) - _CLASSES_NAMED} other classes" if len(absent) > _CLASSES_NAMED else ""
+    return ", ".join(absent[:_CLASSES_NAMED]) + more

@@ -11,13 +11,7 @@ from efficientdet.types import GroundTruth
 
 from efficientdet_pipeline.data.input_pipeline import PADDING
 from efficientdet_pipeline.data.sampler import all_records
-from efficientdet_pipeline.data.tfrecord_reader import (
-    RecordReader,
-    decode_record_image,
-    index_records,
-    parse_record,
-    without_crowd,
-)
+from efficientdet_pipeline.data.tfrecord_reader import decode_record_image, parse_record, without_crowd
 
 
 def validation_batches(
@@ -50,11 +44,7 @@ def validation_batches(
         boxes = fit_boxes_to_canvas(record.boxes_unit, tf.shape(source), config)
         return image, GroundTruth(boxes, tf.gather(other_ids, record.class_ids))
 
-    dataset = all_records(files)
-    if numbers is not None:
-        read = RecordReader(index_records(sorted(files)))
-        dataset = tf.data.Dataset.from_tensor_slices(np.asarray(numbers, np.int64)).map(read)
-    dataset = dataset.map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
+    dataset = all_records(files, numbers).map(prepare, num_parallel_calls=os.cpu_count() or 1, deterministic=True)
     shapes = ((*config.image_size, 3), GroundTruth((None, 4), (None,)))
     padding = (0.0, GroundTruth(float(PADDING), PADDING))
     return dataset.padded_batch(batch_size, padded_shapes=shapes, padding_values=padding).prefetch(2)

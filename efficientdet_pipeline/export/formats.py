@@ -164,7 +164,7 @@ def check_formats_of_parts(names: Sequence[str]) -> None:
             )
 
 
-FORMATS_WITH_MAP = ("saved_model", "frozen")
+FORMATS_WITH_MAP = ("saved_model", "frozen", "tflite", "tflite_fp16")
 """Formats of detectors with the head segmentation: the others have the outputs of boxes alone."""
 
 

@@ -12,7 +12,7 @@ from tensorflow.lite.python.optimize.calibrator import Calibrator
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.export.tflite_file import name_ends, operations, read_model, serialized, with_own_biases
-from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetector, check_raw_heads
+from efficientdet_pipeline.export.trained_detector import OUTPUTS, RawHeads, TrainedDetector, check_raw_heads
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
 from tfrmod import fileio
 
@@ -32,12 +32,15 @@ def write_tflite(
 ) -> dict[str, float]:
     """Writes raw outputs: `images` uint8 (1, H, W, 3) → `logits` (1, a, k) and `deltas` (1, a, 4), float32.
 
+    A detector with the head segmentation has a third one, `map_logits` (1, h, w, classes), on the grid of its finest
+    level but one.
+
     Args:
       precision: one of `BYTES_PER_WEIGHT`.
       float_layers: names of operations that int8 keeps in float32.
 
     Returns:
-      Signal-to-noise ratio in decibels of logits and deltas, on one image.
+      Signal-to-noise ratio in decibels of each output, on one image.
 
     Raises:
       DataError: there are no calibration images for int8 or int16x8, or the file does not
@@ -49,7 +52,7 @@ def write_tflite(
     content = put_ends_in_order(content)
     check_content(content, detector, precision)
     decibels = check_raw_heads(
-        detector, TfliteRunner(content).run_heads, min_decibels=_MIN_DECIBELS[precision], what=path.name
+        detector, TfliteRunner(content).run_outputs, min_decibels=_MIN_DECIBELS[precision], what=path.name
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     fileio.write_file(path, content)
@@ -57,7 +60,7 @@ def write_tflite(
 
 
 def put_ends_in_order(content: bytes) -> bytes:
-    """Returns the file with its inputs and outputs named `images`, `logits` and `deltas`, in this order.
+    """Returns the file with its input named `images` and its outputs as in `OUTPUTS`, in this order.
 
     The converter numbers the outputs of the traced function by name, in arbitrary
     order.
@@ -69,13 +72,13 @@ def put_ends_in_order(content: bytes) -> bytes:
     graph = model.subgraphs[0]
     names = [graph.tensors[index].name.decode() for index in graph.outputs]
     numbers = [int(found[1]) if (found := re.search(r"[_:](\d+)$", name)) else 0 for name in names]
-    if sorted(numbers) != [0, 1]:
+    if sorted(numbers) not in ([0, 1], [0, 1, 2]):
         raise DataError(
-            f"TensorFlow's converter must number the names of two outputs from 0. Received {names}; this version of "
-            "TensorFlow cannot be used for TFLite."
+            f"TensorFlow's converter must number the names of two or three outputs from 0. Received {names}; this "
+            "version of TensorFlow cannot be used for TFLite."
         )
-    graph.outputs = [int(graph.outputs[numbers.index(number)]) for number in range(2)]
-    name_ends(model, inputs=["images"], outputs=["logits", "deltas"])
+    graph.outputs = [int(graph.outputs[numbers.index(number)]) for number in range(len(numbers))]
+    name_ends(model, inputs=["images"], outputs=OUTPUTS[: len(numbers)])
     return serialized(model)
 
 

@@ -61,7 +61,8 @@ class TrainedDetector:
 
         Of a detector built from parts, whose head may have no anchors, the
         outputs are decoded: logits of its scores, and boxes in canvas pixels in
-        place of deltas.
+        place of deltas. Of a detector with the head segmentation, its logits are
+        the third output.
 
         Args:
           batch_size: fixed number of images; None for any.
@@ -73,16 +74,18 @@ class TrainedDetector:
         spec = tf.TensorSpec((batch_size, *self.config.image_size, 3), _DTYPES[dtype], name="images")
 
         @tf.function(input_signature=[spec], autograph=False)
-        def heads(images: Tensor) -> tuple[Tensor, Tensor]:
+        def heads(images: Tensor) -> tuple[Tensor, ...]:
             outputs = network(normalized(tf.cast(images, tf.float32), config))
             if isinstance(config, DetectorParts):
                 return _decoded(config, outputs)
             class_levels = [outputs["class"][level] for level in config.levels]
             box_levels = [outputs["box"][level] for level in config.levels]
             rows = -1 if batch_size is None else batch_size
+            of_map = [tf.identity(outputs["segmentation"], name="map_logits")] if "segmentation" in outputs else []
             return (
                 _all_anchors(class_levels, rows, config.num_classes, "logits"),
                 _all_anchors(box_levels, rows, 4, "deltas"),
+                *of_map,
             )
 
         return RawHeads(heads.get_concrete_function(), network)
@@ -102,7 +105,7 @@ class TrainedDetector:
 
 
 class RawHeads(NamedTuple):
-    """A traced network, from pixels to logits (b, a, k) and deltas (b, a, 4)."""
+    """A traced network, from pixels to the outputs of `OUTPUTS`."""
 
     function: Any
     """A concrete function without variables."""
@@ -121,8 +124,11 @@ def _all_anchors(levels: Sequence[Tensor], rows: int, depth: int, name: str) -> 
     return tf.concat(flat, axis=1, name=name)
 
 
-RunHeads = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-"""Canvases (b, H, W, 3), float32 pixels 0 to 255 → logits (b, a, k) and deltas (b, a, 4)."""
+RunHeads = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""Canvases (b, H, W, 3), float32 pixels 0 to 255 → the outputs of `OUTPUTS`."""
+
+OUTPUTS = ("logits", "deltas", "map_logits")
+"""Outputs for all anchors: (b, a, k) and (b, a, 4); with the head segmentation also (b, h, w, classes)."""
 
 
 _LEAST_SCORE = 1e-7
@@ -153,7 +159,7 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
 
     Args:
       run: the artifact in its own runtime.
-      min_decibels: required signal-to-noise ratio of logits and deltas.
+      min_decibels: required signal-to-noise ratio of each output.
       what: name of the file, for the message.
 
     Raises:
@@ -169,7 +175,7 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
     expected = [np.asarray(each) for each in heads.function(tf.constant(canvas))]
     received = run(canvas)
     ratios = {}
-    for name, wanted, found in zip(("logits", "deltas"), expected, received, strict=True):
+    for name, wanted, found in zip(OUTPUTS[: len(expected)], expected, received, strict=True):
         is_alike = wanted.shape == found.shape
         ratios[name] = signal_to_noise(wanted, found) if is_alike else float("-inf")
         # The deltas of an untrained network are too small for int8, and for any box.

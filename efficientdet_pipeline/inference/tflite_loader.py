@@ -63,22 +63,29 @@ class TfliteRunner:
         self._interpreter.invoke()
         return [_dequantized(self._interpreter.get_tensor(each["index"]), each) for each in self._outputs]
 
+    def run_outputs(self, canvases: np.ndarray) -> list[np.ndarray]:
+        """Returns all outputs in their order in the file, of one canvas at a time."""
+        rows = [self.run(canvas[np.newaxis]) for canvas in canvases]
+        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+
     def run_heads(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns logits (b, a, k) and deltas (b, a, 4), one canvas at a time.
 
         Raises:
           DataError: the file has other outputs.
         """
-        rows = [self.run(canvas[np.newaxis]) for canvas in canvases]
+        found = self.run_outputs(canvases)
         names = [str(each["name"]) for each in self._outputs]
-        if len(rows[0]) != 2 or any(array.ndim != 3 for array in rows[0]):
+        if "map_logits" in names:
+            found.pop(names.index("map_logits"))
+            names.remove("map_logits")
+        if len(found) != 2 or any(array.ndim != 3 for array in found):
             raise DataError(
                 f"{self._path} must return logits and deltas (1, a, k) and (1, a, 4), or the four outputs of "
-                f"TFLite_Detection_PostProcess. Received {names} of shapes {[array.shape for array in rows[0]]}."
+                f"TFLite_Detection_PostProcess. Received {names} of shapes {[array.shape for array in found]}."
             )
         order = [names.index("logits"), names.index("deltas")] if set(names) == {"logits", "deltas"} else [0, 1]
-        logits, deltas = (np.concatenate([row[place] for row in rows]) for place in order)
-        return logits, deltas
+        return found[order[0]], found[order[1]]
 
 
 class PostProcessedPredictor:

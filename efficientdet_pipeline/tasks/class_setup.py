@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from efficientdet_pipeline.tasks.task import TrainingInput
 
 
 @dataclass(kw_only=True)
-class ClassSetup:
+class ClassSetup(ABC):
     """A network that gives probabilities of classes, with the data of one run."""
 
     options: TrainOptions
@@ -34,18 +35,18 @@ class ClassSetup:
     """None if only random batches are used."""
 
     @property
+    @abstractmethod
     def class_network(self) -> ClassNetwork:
         """Returns the network to train."""
-        raise NotImplementedError("A task must name its network. Received a setup without one; override it.")
 
     @property
+    @abstractmethod
     def models_with(self) -> ModelsWith:
         """Returns a function from an encoder to the names of the networks with it."""
-        raise NotImplementedError("A task must name its networks. Received a setup without them; override it.")
 
+    @abstractmethod
     def training_batches(self, position: int, *, host: HostShare) -> tf.data.Dataset:
         """Yields batches, endless, from sample number `position` on."""
-        raise NotImplementedError("A task must open its batches. Received a setup that does not; override it.")
 
     def with_options(self, options: TrainOptions) -> Self:
         """Returns the same setup with other options."""
@@ -82,6 +83,7 @@ class ClassSetup:
 
     def prepare_evaluation(self, *, is_chief: bool) -> None:
         """Does nothing: maps and classes are checked when they are read."""
+        del is_chief
 
     def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
         """Writes the formats of the options."""

@@ -36,7 +36,7 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.class_setup import ClassSetup, data_of, refuse_hparams, variation_arguments
-from efficientdet_pipeline.tasks.idle_options import log_idle_options
+from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, OF_SEGMENTATION, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, panels
 
 LOSSES = ClassificationObjective.loss_names
@@ -46,10 +46,7 @@ LAYOUT = LogLayout(
     primary=PRIMARY,
     panels=panels(LOSSES, {"accuracy": ("accuracy", "balanced_accuracy"), "top-5 accuracy": ("top5",)}),
 )
-_IDLE = (
-    *("segmentation_loss", "upsample", "skip", "concat_input", "scse", "hypercolumn"),
-    *("jitter_min", "jitter_max", "gamma"),
-)
+_IDLE = (*OF_DETECTORS, *OF_SEGMENTATION, "jitter_min", "jitter_max", "gamma")
 
 
 class ClassificationTask:
@@ -76,7 +73,7 @@ class ClassificationTask:
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the network without its last layer."""
-        log_idle_options(options, self.name, *_IDLE)
+        log_idle_options(options, self.name, _IDLE)
         cache = options.data.images.cache_dir
         return check_pretrained(*_encoder(options, model_name), cache_dir=cache, models_with=_models_with)
 

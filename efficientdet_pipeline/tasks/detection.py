@@ -43,6 +43,7 @@ from efficientdet_pipeline.options.hparams import HparamsGiven, network_override
 from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
+from efficientdet_pipeline.tasks.idle_options import OF_CLASS_NETWORKS, OF_SEGMENTATION, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
 from efficientdet_pipeline.visualize.grid import draw_comparison
 
@@ -80,6 +81,7 @@ class DetectionTask:
 
     def setup(self, name: str, options: TrainOptions, hparams: HparamsGiven, shards: Shards) -> "DetectionSetup":
         """Returns the setup of a run."""
+        log_idle_options(options, self.name, (*OF_SEGMENTATION, *OF_CLASS_NETWORKS))
         overrides = {"num_classes": shards.num_classes, **network_overrides(options.model, hparams)}
         network = describe_network(name, overrides, shards.label_map)
         check_classes(network, shards)

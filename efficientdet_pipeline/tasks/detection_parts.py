@@ -30,10 +30,11 @@ from efficientdet_pipeline.models.pretrained import (
 )
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
-from efficientdet_pipeline.options.schema import declarations, flatten, replace
+from efficientdet_pipeline.options.schema import replace
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
 from efficientdet_pipeline.tasks.detection import DetectionSetup, DetectionTask, check_classes
+from efficientdet_pipeline.tasks.idle_options import OF_CLASS_NETWORKS, OF_SEGMENTATION, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, panels
 from tfrmod.urls import redact_url
 
@@ -159,13 +160,8 @@ def _own_start(parts: DetectorParts) -> str:
 
 
 def _log_without_effect(options: TrainOptions, parts: DetectorParts) -> None:
-    values, declared = flatten(options), declarations(TrainOptions)
-    idle = [name for name in _WITHOUT_EFFECT if values[name] != declared[name].default]
-    if idle:
-        logging.warning(
-            "Without effect on a detector built from parts, whose head has its losses: %s.",
-            ", ".join(f"--{name}" for name in idle),
-        )
+    idle = (*_WITHOUT_EFFECT, *OF_SEGMENTATION, *OF_CLASS_NETWORKS)
+    log_idle_options(options, "a detector built from parts, whose head has its losses", idle)
     if "weight_decay" in parts.source and parts.weight_decay != options.optimizer.weight_decay:
         logging.warning(
             "weight_decay=%g of the model's config has no effect in a run, which has --weight_decay=%g.",

@@ -16,7 +16,7 @@ from efficientdet.segmentation_training import SegmentationObjective
 from efficientdet.training_model import Objective
 from efficientdet.types import TensorTree
 
-from efficientdet_pipeline.augment.semantic_map import IGNORE_ID, SemanticAugmentConfig
+from efficientdet_pipeline.augment.semantic_map import IGNORE_ID
 from efficientdet_pipeline.data.box_map_batches import MAX_CLASSES, BoxMapTruth, has_masks, training_box_map_batches
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.input_pipeline import open_input_config
@@ -29,9 +29,10 @@ from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.models.build import Network, describe_network
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
-from efficientdet_pipeline.options.schema import declarations, flatten
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.detection import LOSSES, DetectionEvaluator, DetectionSetup, DetectionTask
+from efficientdet_pipeline.tasks.idle_options import OF_CLASS_NETWORKS, OF_SEGMENTATION, log_idle_options
+from efficientdet_pipeline.tasks.segmentation import augment_config
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
 
 SEGMENTATION = "segmentation"
@@ -43,7 +44,7 @@ LAYOUT = LogLayout(
 )
 _IDLE = (
     *("augment_steps", "autoaugment_policy", "grid_mask", "mosaic", "mixup", "copy_paste", "close_mosaic"),
-    *("cache", "val_loss"),
+    *("cache", "val_loss", *OF_SEGMENTATION, *OF_CLASS_NETWORKS),
 )
 """Options without effect: the maps do not follow them."""
 
@@ -70,7 +71,7 @@ class DetectionWithMapTask(DetectionTask):
         overrides = {"num_classes": shards.num_classes, "seg_num_classes": shards.num_classes + 1, **given}
         network = describe_network(name, overrides, shards.label_map)
         _check_data(network, shards)
-        _log_idle(options)
+        log_idle_options(options, "a detector with the head segmentation", _IDLE)
         return DetectionWithMapSetup(
             options=options, network=network, shards=shards, max_instances=shards.max_instances
         )
@@ -155,13 +156,6 @@ def _with_map(network: Network) -> DetectorConfig:
     return config
 
 
-def _log_idle(options: TrainOptions) -> None:
-    values, declared = flatten(options), declarations(TrainOptions)
-    idle = [name for name in _IDLE if values[name] != declared[name].default]
-    if idle:
-        logging.warning("No effect with the head segmentation: %s.", ", ".join(f"--{name}" for name in idle))
-
-
 @dataclass(kw_only=True)
 class DetectionWithMapSetup(DetectionSetup):
     """Detection with both heads, with the network and data of one run."""
@@ -184,21 +178,13 @@ class DetectionWithMapSetup(DetectionSetup):
     ) -> Iterator[TrainingInput]:
         """Opens the training batches: flipped, jittered in scale and color."""
         del num_epochs, steps_per_epoch
-        given, config = self.options.augmentation, self.config
-        augment = SemanticAugmentConfig(
-            canvas_size=config.image_size,
-            jitter_min=given.jitter_min if given.augment else 1.0,
-            jitter_max=given.jitter_max if given.augment else 1.0,
-            horizontal_flip=0.5 if given.augment and given.input_rand_hflip else 0.0,
-            hsv_hue=given.hsv_hue if given.augment else 0.0,
-            hsv_saturation=given.hsv_saturation if given.augment else 0.0,
-            hsv_value=given.hsv_value if given.augment else 0.0,
-        )
+        config, min_visibility = self.config, self.options.augmentation.min_visibility
+        upright = dataclasses.replace(augment_config(self.options, config.image_size), vertical_flip=0.0, rotation=0.0)
         with open_input_config(self.options, self._data, config.image_size, cache) as whole:
             stream = dataclasses.replace(whole, host_index=host[0], num_hosts=host[1])
             yield TrainingInput(
                 lambda position: training_box_map_batches(
-                    stream, augment, config, min_visibility=given.min_visibility, position=position
+                    stream, upright, config, min_visibility=min_visibility, position=position
                 ),
                 files=whole.files,
             )

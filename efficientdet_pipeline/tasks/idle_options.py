@@ -1,11 +1,13 @@
-"""Options that a task other than detection does not read."""
+"""Options that a run does not read: those of detectors alone, those of other tasks, and a warning of them."""
+
+from collections.abc import Sequence
 
 from absl import logging
 
 from efficientdet_pipeline.options.schema import declarations, flatten
 from efficientdet_pipeline.options.training import TrainOptions
 
-_OF_DETECTORS = (
+OF_DETECTORS = (
     *("augment_recipe", "augment_config", "augment_steps", "autoaugment_policy", "grid_mask", "mosaic", "mixup"),
     *(
         "copy_paste",
@@ -19,7 +21,6 @@ _OF_DETECTORS = (
         "iou_loss_type",
     ),
     *(
-        "iou_loss_type",
         "iou_loss_weight",
         "positives_momentum",
         "class_weights",
@@ -31,17 +32,19 @@ _OF_DETECTORS = (
     *("var_freeze_expr", "grad_checkpoint", "use_fake_data", "resize", "var_exclude_expr"),
 )
 
+OF_SEGMENTATION = ("segmentation_loss", "upsample", "skip", "concat_input", "scse", "hypercolumn")
+OF_CLASS_NETWORKS = ("input_rand_vflip", "max_rotation", "crop_area_min")
 
-def log_idle_options(options: TrainOptions, task: str, *more: str) -> None:
+
+def log_idle_options(options: TrainOptions, what: str, names: Sequence[str] = OF_DETECTORS) -> None:
     """Warns of options that were given and have no effect.
 
     Args:
       options: of the run.
-      task: its name.
-      more: names of options beyond those of detectors alone.
+      what: what they have no effect on.
+      names: of the options without effect.
     """
     values, declared = flatten(options), declarations(TrainOptions)
-    names = (*_OF_DETECTORS, *more)
-    idle = [name for name in names if name in values and values[name] != declared[name].default]
+    idle = [name for name in names if values[name] != declared[name].default]
     if idle:
-        logging.warning("No effect on %s: %s.", task, ", ".join(f"--{name}" for name in idle))
+        logging.warning("No effect on %s: %s.", what, ", ".join(f"--{name}" for name in idle))

@@ -15,7 +15,7 @@ from efficientdet_pipeline.augment.semantic_map import IGNORE_ID, SemanticAugmen
 from efficientdet_pipeline.data.class_batches import HostShare
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.semantic_batches import SemanticClasses, training_semantic_batches
-from efficientdet_pipeline.data.semantic_facts import uses_background
+from efficientdet_pipeline.data.semantic_facts import check_classes_present, uses_background
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.segmentation_evaluator import NUMBERS, PRIMARY, SegmentationScorer, format_metrics
 from efficientdet_pipeline.models.pretrained import (
@@ -29,7 +29,7 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.class_setup import ClassSetup, data_of, refuse_hparams, variation_arguments
-from efficientdet_pipeline.tasks.idle_options import log_idle_options
+from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, panels
 
 BACKGROUND = "background"
@@ -53,7 +53,7 @@ class SegmentationTask:
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the encoder."""
-        log_idle_options(options, self.name, "crop_area_min")
+        log_idle_options(options, self.name, (*OF_DETECTORS, "crop_area_min"))
         cache = options.data.images.cache_dir
         return check_pretrained(*_encoder(options, model_name), cache_dir=cache, models_with=_models_with)
 
@@ -65,6 +65,7 @@ class SegmentationTask:
         """Returns the setup of a run."""
         del hparams
         has_background = uses_background(shards.train)
+        check_classes_present(shards.train, shards.val, shards.label_map)
         shift = 0 if has_background else -1
         names = {class_id + shift: label for class_id, label in shards.label_map.items()}
         label_map = {0: BACKGROUND, **names} if has_background else names

@@ -7,6 +7,7 @@ from tfrmod.errors import DatasetError
 from tfrmod.sources import coco, createml, csv_boxes, cvat, labelme, masks, unlabelled, via, voc, yolo
 from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.image_classes import CLASS_SOURCES
+from tfrmod.sources.mask_pairs import lossy_masks
 from tfrmod.sources.recognition import unread_exports
 from tfrmod.sources.semantic import SEMANTIC_SOURCES
 from tfrmod.sources.source import Entry, Listing, Reading, Source
@@ -86,8 +87,9 @@ def find_source(
     if semantic or image_classes:
         what, sources = ("semantic maps", SEMANTIC_SOURCES) if semantic else ("classes of images", CLASS_SOURCES)
         known = "; ".join(source.title for source in sources.values())
+        lossy = masks.lossy_advice(sorted(lossy_masks(files.images))) if semantic else ""
         raise DatasetError(
-            f"No {what} were found in {folder}, which holds {_inventory(files)}. Known formats: {known}."
+            f"No {what} were found in {folder}, which holds {_inventory(files)}.{lossy} Known formats: {known}."
         )
     known = "; ".join(SOURCES[name].title for name in (*_FIRST, *_SECOND))
     exports = unread_exports(folder, files)

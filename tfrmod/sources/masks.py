@@ -14,11 +14,11 @@ from tfrmod import masks
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
-from tfrmod.pairing import agreement
 from tfrmod.problems import Problem
 from tfrmod.sources import yolo_config
 from tfrmod.sources.coordinates import upright_size
 from tfrmod.sources.files import Files, list_files
+from tfrmod.sources.mask_pairs import mask_kind, pair_masks
 from tfrmod.sources.source import Entry, Listing, Reading
 from tfrmod.sources.split_names import set_name
 from tfrmod.sources.yolo_config import DatasetDescription
@@ -30,7 +30,8 @@ _CLASS_LISTS = ("labelmap.txt", "_classes.csv", "classes.txt", "labels.txt", "cl
 _BACKGROUND = re.compile(r"_*(background|bg|void|unlabell?ed|__ignore__)_*", re.IGNORECASE)
 _COLORS = re.compile(r"([^:#]+):(\d{1,3}),(\d{1,3}),(\d{1,3})(:|$)")
 _MAX_BYTES = 1 << 20
-_PROBED = 32
+PROBED = 32
+"""Number of masks whose values tell the classes of a dataset without a list of them."""
 
 
 class Meaning(NamedTuple):
@@ -42,9 +43,11 @@ class Meaning(NamedTuple):
     """Pairs of a value or color and its class id, if the values are not the ids themselves."""
     problems: tuple[Problem, ...] = ()
     """Problems of the files that describe the classes."""
+    is_guess: bool = False
+    """Whether the names are the values, because no file names the classes."""
 
 
-def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
+def meaning(folder: Path, files: Files, pictures: Sequence[str], *, probed: int = PROBED) -> Meaning:
     """Returns the meaning as described in the dataset, or else inferred from the first masks.
 
     Masks with only 0 and 255 have two classes, as painting programs write them;
@@ -54,11 +57,12 @@ def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
       folder: of the dataset.
       files: of the dataset.
       pictures: masks of classes.
+      probed: number of masks to read.
 
     Raises:
       DatasetError: a list of classes is ambiguous, or two of them disagree.
     """
-    values = _values(folder, pictures)
+    values = _values(folder, pictures[:probed])
     is_binary = values == {masks.IGNORED}
     for name in _CLASS_LISTS:
         descriptions = [path for path in (*files.txt, *files.csv) if PurePosixPath(path).name.lower() == name]
@@ -67,19 +71,19 @@ def meaning(folder: Path, files: Files, pictures: Sequence[str]) -> Meaning:
             return found._replace(numbers=((masks.IGNORED, 1),)) if is_binary and not found.numbers else found
     if is_binary or values == {1}:
         return Meaning({1: "object"}, ((masks.IGNORED, 1),) if is_binary else None)
-    return Meaning({value: str(value) for value in sorted(values - {masks.IGNORED})})
+    return Meaning({value: str(value) for value in sorted(values - {masks.IGNORED})}, is_guess=True)
 
 
 def _values(folder: Path, pictures: Iterable[str]) -> set[int]:
-    """Returns the values except 0 in some of the masks; color masks are skipped."""
+    """Returns the values except 0 in masks; color masks are skipped."""
     values: set[int] = set()
-    for path in list(pictures)[:_PROBED]:
+    for path in pictures:
         try:
             array = masks.png_array((folder / path).read_bytes())
         except (OSError, DatasetError):
             continue
         if array.ndim == 2:
-            values.update(int(value) for value in set(array.ravel().tolist()))
+            values.update(np.unique(array).tolist())
     return {value for value in values if 0 < value <= masks.IGNORED}
 
 
@@ -178,44 +182,46 @@ def _colored(lines: Sequence[str]) -> Meaning:
     return Meaning(names, tuple(numbers))
 
 
-_LOSSLESS = {"png", "bmp", "gif", "tif", "tiff"}
-_MASK_WORDS = {"mask", "masks", "segmentation", "segmentations", "segmentationclass", "semantic", "trimaps", "gt"}
-_LABEL_WORDS = {"labels", "label", "annotations", "annotation", "annots"}
-_INSTANCE_WORDS = {"instance", "instances", "segmentationobject"}
-_ENDING = re.compile(r"[-_. ](mask|masks|l|gt|seg|segmentation|label|labels|instance|instances)$", re.IGNORECASE)
+_LOSSY = "the compression of JPEG changes the values of a mask; make the masks again as PNG"
 _MAX_THINGS = 10_000
-_OBJECT = "object"
+OBJECT = "object"
 
 
 def is_here(folder: Path, files: Files) -> bool:
     """Returns whether one folder has images and another one masks with the same names."""
-    return bool(_paired(files)[0])
+    return bool(pair_masks(files).pairs)
 
 
-def listing(folder: Path) -> Listing:
+def listing(folder: Path, *, probed: int = PROBED) -> Listing:
     """Returns the images with a mask, and the lists of them in the dataset.
+
+    Args:
+      folder: of the dataset.
+      probed: number of masks to read for the classes, where no file lists them.
 
     Raises:
       DatasetError: no image has a mask.
     """
     files = list_files(folder)
-    pairs, unmatched, doubts = _paired(files)
+    pairs, unmatched, doubts, lossy = pair_masks(files)
     if not pairs:
         raise DatasetError(
             f"Expected images in {folder} and lossless mask images (PNG) with the same names, in a folder "
             f"named masks for example, and found {len(files.images)} images, none of which belong together."
+            + lossy_advice(lossy)
         )
     semantic = [found["semantic"] for _, found in sorted(pairs.items()) if found["semantic"]]
-    sense = meaning(folder, files, semantic)
+    sense = meaning(folder, files, semantic, probed=probed)
     problems = [Problem("annotation_without_image", path) for path in unmatched]
     problems += [Problem("image_ambiguous", path, f"fits {', '.join(found)}") for path, found in doubts.items()]
     problems += sense.problems
-    images = [image for image in files.images if image not in pairs and _kind(image) is None]
-    problems += [Problem("image_without_annotation", image) for image in images]
-    names = sense.names or {1: _OBJECT}
+    images = [image for image in files.images if image not in pairs and mask_kind(image) is None]
+    problems += [Problem("image_without_annotation", image) for image in images if image not in lossy]
+    problems += [Problem("annotation_malformed", path, _LOSSY) for path in lossy]
+    names = sense.names or {1: OBJECT}
     entries = []
     for image, found in sorted(pairs.items()):
-        note = {**found, "names": sorted(names.items()), "numbers": sense.numbers}
+        note = {**found, "names": sorted(names.items()), "numbers": sense.numbers, "guess": sense.is_guess}
         annotation = found["semantic"] or found["instances"][0]
         entries.append(Entry(image, annotation, json.dumps(note, separators=(",", ":")).encode()))
     lists: dict[str, list[str]] = defaultdict(list)
@@ -229,6 +235,11 @@ def listing(folder: Path) -> Listing:
     return Listing(
         entries=tuple(entries), problems=tuple(problems), sets=sets, set_problems=set_problems, label_map=names
     )
+
+
+def lossy_advice(lossy: Sequence[str]) -> str:
+    """Returns a sentence on masks of lossy formats, empty if there are none."""
+    return f" {len(lossy)} masks, for example {lossy[0]}, have a lossy format: {_LOSSY}." if lossy else ""
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
@@ -259,76 +270,6 @@ def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:
         segmentation=mask_pictures.array_png(classes) if masks and classes is not None else b"",
     )
     return Reading(image, tuple(left_out))
-
-
-def _paired(files: Files) -> tuple[dict[str, dict[str, Any]], list[str], dict[str, list[str]]]:
-    """Returns {image: its class mask and its object mask}, masks without image, and {file: its possible images}."""
-    kinds = {path: _kind(path) for path in (*files.images, *files.masks)}
-    images: dict[str, list[str]] = defaultdict(list)
-    for path, kind in kinds.items():
-        if kind is None:
-            images[PurePosixPath(path).stem.lower()].append(path)
-    pairs: dict[str, dict[str, Any]] = {}
-    unmatched = []
-    doubts: dict[str, list[str]] = {}
-    rivals: dict[str, list[str]] = defaultdict(list)
-    for path, kind in kinds.items():
-        if kind is None:
-            continue
-        fitting, is_alone = _images_of(path, images)
-        if not fitting:
-            unmatched.append(path)
-            continue
-        if len(fitting) > 1:
-            doubts[path] = fitting
-            continue
-        found = pairs.setdefault(fitting[0], {"semantic": "", "instances": []})
-        if kind == "semantic" and is_alone:
-            rivals[fitting[0]].append(path)
-            found["semantic"] = path
-        else:
-            found["instances"].append(path)
-    doubts |= {image: paths for image, paths in rivals.items() if len(paths) > 1}
-    in_doubt = {*doubts, *(path for found in doubts.values() for path in found)}
-    return {image: found for image, found in pairs.items() if image not in in_doubt}, unmatched, doubts
-
-
-def _kind(path: str) -> str | None:
-    """Returns the kind of an image by its name and folder: semantic, instances, or None for an ordinary image."""
-    file = PurePosixPath(path)
-    if file.suffix.lower().removeprefix(".") not in _LOSSLESS:
-        return None
-    ending = _ENDING.search(file.stem)
-    for part in (*reversed(file.parts[:-1]), ending.group(1) if ending else ""):
-        words = set(re.findall(r"[a-z]+", part.lower()))
-        if words & _INSTANCE_WORDS:
-            return "instances"
-        if words & _MASK_WORDS or part.lower() in _LABEL_WORDS:
-            return "semantic"
-    return None
-
-
-def _images_of(mask: str, images: dict[str, list[str]]) -> tuple[list[str], bool]:
-    """Returns the image of a mask (several if ambiguous), and whether the mask is the only one of the image.
-
-    The mask has the name of the image, with an optional suffix; or it is one of
-    several in a folder with the name of the image.
-    """
-    file = PurePosixPath(mask)
-    stem = file.stem.lower()
-    for name, is_alone in ((stem, True), (_ENDING.sub("", stem), True), (file.parent.name.lower(), False)):
-        if images.get(name):
-            return _nearest(mask, images[name]), is_alone
-    if len(file.parts) > 2 and images.get(file.parts[-3].lower()):
-        return _nearest(mask, images[file.parts[-3].lower()]), False
-    return [], False
-
-
-def _nearest(mask: str, images: Sequence[str]) -> list[str]:
-    """Returns the image whose name has the case of the mask's, and whose folders agree best with the mask's."""
-    words = {PurePosixPath(mask).stem, _ENDING.sub("", PurePosixPath(mask).stem), *PurePosixPath(mask).parts[-3:-1]}
-    ranks = [(PurePosixPath(image).stem in words, agreement(mask, image)) for image in images]
-    return [image for image, rank in zip(images, ranks, strict=True) if rank == max(ranks)]
 
 
 def _classes(folder: Path, note: dict[str, Any], frame: tuple[int, int]) -> np.ndarray | None:

@@ -8,7 +8,7 @@ beyond the classes, this is reported, and its image left out.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +17,7 @@ import numpy as np
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.errors import DatasetError
+from tfrmod.mask_edges import EdgeCounts, edge_counts
 from tfrmod.problems import Problem
 from tfrmod.sources import coco, masks
 from tfrmod.sources.coordinates import image_sizes
@@ -30,6 +31,7 @@ WITHOUT_BACKGROUND = frozenset({"ade20k", "cityscapes"})
 """Sources in which 0 does not occur: a network has columns only for classes 1 to k, see `training_map`."""
 
 _MAX_LIST_BYTES = 1 << 26
+_MASKS_READ_FOR_CLASSES = 1024
 
 
 def training_map(values: np.ndarray, *, has_background: bool) -> np.ndarray:
@@ -212,6 +214,57 @@ def _checked(values: np.ndarray, largest: int) -> np.ndarray:
     return values.astype(np.uint8)
 
 
+def list_masks(folder: Path) -> Listing:
+    """Returns the images of `masks.listing`, with classes from more masks where no file lists them.
+
+    Raises:
+      DatasetError: no image has a mask, two classes have one name, the masks have no value but 0, or their values are
+        smooth edges.
+    """
+    listing = masks.listing(folder, probed=_MASKS_READ_FOR_CLASSES)
+    notes = [json.loads(entry.detail) for entry in listing.entries]
+    names = [name for _, name in notes[0]["names"]]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DatasetError(
+            f"The list of classes gives {twice!r} to two ids. Merge the ids in the masks, or rename one."
+        )
+    paths = [note["semantic"] for note in notes if note["semantic"]]
+    counts = edge_counts(_gray_levels(folder, paths[:: max(1, len(paths) // masks.PROBED)]))
+    if not any(note["guess"] for note in notes):
+        problems = [] if notes[0]["numbers"] else _interpolated(counts, paths[0])
+        return replace(listing, problems=(*listing.problems, *problems))
+    if counts.is_smoothed:
+        raise DatasetError(
+            f"The values of a mask must be the ids of classes. Those of {paths[0]} and others lie between a lower and "
+            "a higher one, as smooth edges or interpolation make them, for example "
+            f"{', '.join(map(str, counts.interpolated[:5]))}. Make the masks again without smoothing, or as 0 and 255 "
+            "by a threshold; where they are the ids of thin classes, name the classes in classes.txt."
+        )
+    if counts.pixels[0] == counts.pixels.sum() > 0 and listing.label_map == {1: masks.OBJECT}:
+        raise DatasetError(
+            f"A mask must have the ids of classes, from 1 on, or 255 for its one class. All {len(paths)} in {folder} "
+            "have 0 alone."
+        )
+    return replace(listing, problems=(*listing.problems, *_interpolated(counts, paths[0])))
+
+
+def _gray_levels(folder: Path, paths: Sequence[str]) -> Iterator[np.ndarray]:
+    """Yields the masks with values up to 255; what cannot be read is reported by its own reading."""
+    for path in paths:
+        try:
+            values = mask_pictures.png_array((folder / path).read_bytes())
+        except (DatasetError, OSError):
+            continue
+        if values.ndim == 2 and values.max(initial=0) <= mask_pictures.IGNORED:
+            yield values.astype(np.uint8)
+
+
+def _interpolated(counts: EdgeCounts, path: str) -> list[Problem]:
+    found = counts.interpolated
+    named = ", ".join(map(str, found[:5]))
+    return [Problem("map_interpolated", path, f"values {named} in this mask and others")] if found else []
+
+
 def read_masks(folder: Path, entry: Entry, *, masks: bool = True) -> Reading:
     """Returns an image of `masks.listing` with its map, checked against the classes and the image's size."""
     reading = _MASKS_READ(folder, entry, masks=True)
@@ -228,9 +281,16 @@ def read_masks(folder: Path, entry: Entry, *, masks: bool = True) -> Reading:
             return Reading(None, (*reading.problems, Problem("annotation_malformed", path, message)))
     if not reading.image.segmentation:
         return Reading(None, (*reading.problems, Problem("image_without_annotation", entry.image, "no map of classes")))
-    names = dict(json.loads(entry.detail)["names"])
+    note = json.loads(entry.detail)
+    names = dict(note["names"])
     try:
-        _checked(mask_pictures.png_array(reading.image.segmentation), max(names))
+        classes = _checked(mask_pictures.png_array(reading.image.segmentation), max(names))
+        values = set(np.unique(classes).tolist())
+        unnamed = sorted(values - names.keys() - {0, mask_pictures.IGNORED})
+        if unnamed:
+            raise DatasetError(f"pixels with the id {unnamed[0]}, which is not in the list of classes")
+        if values == {0, mask_pictures.IGNORED} and not note["numbers"]:
+            raise DatasetError("0 and 255 alone, where 255 marks ignored pixels of other masks; save class ids")
     except DatasetError as error:
         return Reading(None, (*reading.problems, Problem("annotation_malformed", entry.annotation, str(error))))
     image = reading.image if masks else replace(reading.image, segmentation=b"")
@@ -306,9 +366,9 @@ def _finds(listing: Callable[[Path], Listing]) -> Callable[[Path, Files], bool]:
 
 
 SEMANTIC_SOURCES: dict[str, Source] = {
-    "semantic_masks": Source("semantic maps (a PNG per image)", _finds(masks.listing), masks.listing, read_masks),
+    "semantic_masks": Source("semantic maps (a PNG per image)", masks.is_here, list_masks, read_masks),
     "semantic_voc": Source("Pascal VOC (SegmentationClass)", _finds(list_voc), list_voc, read),
-    "semantic_coco": Source("COCO, outlines as one map", _finds(list_coco), list_coco, read_coco),
+    "semantic_coco": Source("COCO, outlines as one map", coco.is_here, list_coco, read_coco),
     "ade20k": Source("ADE20K scene parsing", _finds(list_ade20k), list_ade20k, read),
     "cityscapes": Source("Cityscapes (gtFine)", _finds(list_cityscapes), list_cityscapes, read),
 }

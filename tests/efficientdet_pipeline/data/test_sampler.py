@@ -158,3 +158,8 @@ def test_sampler_records_come_as_often_as_they_weigh(weights: list[float]) -> No
 def test_sampler_evaluation_reads_every_record_in_the_order_of_the_files(files: Any) -> None:
     ids = [decode_example(record.numpy()).source_id for record in all_records(tuple(reversed(files)))]
     assert ids == list(map(str, range(TOTAL)))
+
+
+def test_all_records_yields_the_records_of_given_numbers(files: Any) -> None:
+    chosen = all_records(tuple(reversed(files)), [7, 2, 11])
+    assert [decode_example(record.numpy()).source_id for record in chosen] == ["7", "2", "11"]

@@ -35,7 +35,7 @@ def options(**given: object) -> TrainOptions:
         ({"include_masks": False}, BOTH, "without --include_masks; add it"),
         ({"resize": "stretch"}, BOTH, "resize must be letterbox"),
         ({"positives_momentum": 0.9}, BOTH, "positives_momentum has no meaning"),
-        ({"formats": "saved_model,tflite"}, BOTH, "must be of saved_model, frozen. Received 'tflite'"),
+        ({"formats": "saved_model,onnx"}, BOTH, "must be of saved_model, frozen, tflite, tflite_fp16. Received 'onnx'"),
         ({"prune": "sparsity=0.5"}, BOTH, "fits detectors without the head segmentation"),
     ],
 )
@@ -97,3 +97,16 @@ def test_detection_with_map_format_line_names_both_metrics() -> None:
     )
     assert setup.format_line({"AP": 0.5, "AP50": 0.7, "mIoU": 0.25}).endswith("mIoU 0.250")
     assert setup.format_line({"AP": 0.5, "AP50": 0.7}).endswith("maps not evaluated")
+
+
+def test_detection_with_map_names_options_without_effect(caplog: pytest.LogCaptureFixture, monkeypatch) -> None:
+    shards: Any = SimpleNamespace(num_classes=2, label_map={1: "a", 2: "b"}, train=("t",), max_instances=4)
+    monkeypatch.setattr(detection_with_map, "has_masks", lambda files: True)
+    given = options(max_rotation=15.0, mosaic=0.5, augment=True, input_rand_vflip=True)
+    task_named("detection").setup("efficientdet-d0", given, HparamsGiven(network=BOTH), shards)
+    assert "No effect on a detector with the head segmentation: --mosaic, --input_rand_vflip, --max_rotation." in (
+        caplog.text
+    )
+    caplog.clear()
+    task_named("detection").setup("efficientdet-d0", given, HparamsGiven(), shards)
+    assert "No effect on detection: --input_rand_vflip, --max_rotation." in caplog.text

@@ -9,7 +9,7 @@ from PIL import Image
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example, encode_example
 from tfrmod.masks import png_array
-from tfrmod.sources import masks, semantic
+from tfrmod.sources import find_source, masks, semantic
 from tfrmod.sources.semantic_names import ADE20K, CITYSCAPES, VOC, voc_colors
 from tfrmod.sources.source import Reading
 
@@ -156,6 +156,66 @@ def test_read_masks_checks_ids_against_the_list_of_classes(put) -> None:
     assert "for example 3; 2 is the largest" in other.problems[0].message
     record = decode_example(encode_example(one.image))
     np.testing.assert_array_equal(png_array(record.segmentation), grey(a=2, rim=255))
+
+
+def smooth(**sides: int) -> np.ndarray:
+    """Returns a map with an object of value 255 that has smooth edges."""
+    found = np.zeros((48, 64), np.uint8)
+    for step, value in enumerate((40, 110, 190, 255)):
+        found[5 + step : 30 - step, sides["left"] + step : sides["left"] + 30 - step] = value
+    return found
+
+
+def test_list_masks_refuses_smooth_edges_for_ids(put) -> None:
+    masks_of = {"masks/a.png": smooth(left=3), "masks/b.png": smooth(left=20)}
+    folder = put({"images/a.jpg": None, "images/b.jpg": None, **masks_of})
+    with pytest.raises(DatasetError, match=r"lie between a lower and a higher one, .* for example 40, 110, 190\. "):
+        semantic.list_masks(folder)
+    (folder / "classes.txt").write_text("cell\n")
+    found = semantic.list_masks(folder)
+    assert [(each.code, each.message) for each in found.problems] == [
+        ("map_interpolated", "values 40, 110, 190 in this mask and others")
+    ]
+    readings = [semantic.read_masks(folder, entry) for entry in found.entries]
+    assert all("with ids beyond the classes, for example 190" in each.problems[0].message for each in readings)
+
+
+def test_list_masks_refuses_two_classes_of_one_name(put) -> None:
+    folder = put({"images/a.jpg": None, "masks/a.png": grey(a=2), "classes.txt": "cat\ncat\n"})
+    with pytest.raises(DatasetError, match="gives 'cat' to two ids"):
+        semantic.list_masks(folder)
+
+
+def test_find_source_leaves_a_faulty_list_of_classes_to_the_listing(put) -> None:
+    folder = put({"images/a.jpg": None, "masks/a.png": grey(a=2), "classes.txt": "cat\n\ndog\n"})
+    assert find_source(folder, semantic=True) == "semantic_masks"
+    with pytest.raises(DatasetError, match="line 2 is blank"):
+        semantic.list_masks(folder)
+
+
+def test_list_masks_refuses_masks_of_background_alone(put) -> None:
+    folder = put({"images/a.jpg": None, "masks/a.png": grey()})
+    with pytest.raises(DatasetError, match=r"All 1 in .* have 0 alone"):
+        semantic.list_masks(folder)
+
+
+def test_list_masks_reads_the_classes_of_more_masks_than_detection(put) -> None:
+    count = masks.PROBED + 1
+    values = {f"masks/{number:03d}.png": grey(a=1) for number in range(count)}
+    values[f"masks/{count - 1:03d}.png"] = grey(a=1, b=3)
+    folder = put({**{f"images/{number:03d}.jpg": None for number in range(count)}, **values})
+    assert masks.listing(folder).label_map == {1: masks.OBJECT}
+    assert semantic.list_masks(folder).label_map == {1: "1", 3: "3"}
+
+
+def test_read_masks_leaves_out_ids_without_a_name_and_255_among_ids(put) -> None:
+    values = {"masks/a.png": grey(a=1, b=3), "masks/b.png": grey(a=255), "masks/c.png": grey(a=2)}
+    names = {"_classes.csv": "Pixel Value,Class\n0,background\n1,cat\n3,dog\n"}
+    folder = put({**{f"images/{name}.jpg": None for name in "abc"}, **values, **names})
+    found = [semantic.read_masks(folder, entry) for entry in semantic.list_masks(folder).entries]
+    np.testing.assert_array_equal(segmentation(found[0]), grey(a=1, b=3))
+    assert found[1].problems[0].message.startswith("0 and 255 alone")
+    assert found[2].problems[0].message == "pixels with the id 2, which is not in the list of classes"
 
 
 @pytest.mark.parametrize("listing", [semantic.list_voc, semantic.list_ade20k, semantic.list_cityscapes])
