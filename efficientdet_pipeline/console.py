@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -213,6 +214,25 @@ def silent_native_log(*, unless: bool) -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+@contextlib.contextmanager
+def native_lines_dropped(beginning: str) -> Iterator[None]:
+    """Drops lines with a beginning from what the block prints to stderr, native code included; the others follow it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            held.seek(0)
+            rest = b"".join(line for line in held if not line.startswith(beginning.encode()))
+            with open(2, "wb", closefd=False) as stderr:
+                stderr.write(rest)
 
 
 def print_next_command(*arguments: str) -> None:

@@ -141,6 +141,7 @@ _ALL = (
     ExportFormat(name="onnx_nms", file="{model}_nms.onnx", extra="onnx", write=write_onnx_with_nms, load=None),
     _openvino("openvino", "float32"),
     _openvino("openvino_fp16", "float16"),
+    _openvino("openvino_bf16", "bfloat16"),
     _openvino("openvino_int8", "int8"),
 )
 FORMATS: dict[str, ExportFormat] = {each.name: each for each in _ALL}
@@ -148,9 +149,12 @@ FORMATS: dict[str, ExportFormat] = {each.name: each for each in _ALL}
 
 
 PARTS_FORMATS = tuple(
-    name for name, each in FORMATS.items() if not (each.is_quantized or each.suppresses_like or each.load is None)
+    name
+    for name, each in FORMATS.items()
+    if not (each.is_quantized or each.suppresses_like or each.load is None or name == "openvino_bf16")
 )
-"""Formats of detectors built from parts: int8 has no place for decoded boxes, and suppression inside needs anchors."""
+"""Formats of detectors built from parts: int8 and bfloat16 have too few digits for decoded boxes, and suppression
+inside needs anchors."""
 
 
 def check_formats_of_parts(names: Sequence[str]) -> None:

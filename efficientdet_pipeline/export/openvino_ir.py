@@ -1,4 +1,4 @@
-"""Export as OpenVINO IR: raw outputs in float32, float16, and int8 by nncf."""
+"""Export as OpenVINO IR: raw outputs in float32, float16, bfloat16, and int8 by nncf."""
 
 import tempfile
 from pathlib import Path
@@ -9,11 +9,11 @@ import numpy as np
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.trained_detector import TrainedDetector, check_raw_heads
 from efficientdet_pipeline.inference.extras import import_extra
-from efficientdet_pipeline.inference.openvino_loader import OpenvinoRunner
+from efficientdet_pipeline.inference.openvino_loader import PRECISION_NOTE, OpenvinoRunner
 from tfrmod import fileio
 
-PRECISIONS = ("float32", "float16", "int8")
-_MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0}
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+_MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "bfloat16": 10.0, "int8": 3.0}
 _PURPOSE = "Writing OpenVINO IR"
 
 
@@ -21,7 +21,8 @@ def write_openvino(detector: TrainedDetector, path: Path, *, precision: str = "f
     """Writes `path` (.xml) and the weights beside it (.bin), with the inputs and outputs of `onnx_model.write_onnx`.
 
     Args:
-      precision: of the weights in the file, one of `PRECISIONS`.
+      precision: of the weights in the file, one of `PRECISIONS`; bfloat16: weights in float16, and a note for
+        `OpenvinoRunner` to calculate in bfloat16.
 
     Returns:
       Signal-to-noise ratio in decibels of logits and deltas, on one image.
@@ -37,9 +38,11 @@ def write_openvino(detector: TrainedDetector, path: Path, *, precision: str = "f
     model = _converted(openvino, detector)
     if samples:
         model = _quantized(model, samples)
+    if precision == "bfloat16":
+        model.set_rt_info("bf16", list(PRECISION_NOTE))
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
-        openvino.save_model(model, str(made), compress_to_fp16=precision == "float16")
+        openvino.save_model(model, str(made), compress_to_fp16=precision in ("float16", "bfloat16"))
         decibels = check_raw_heads(
             detector, OpenvinoRunner(made).run_heads, min_decibels=_MIN_DECIBELS[precision], what=path.name
         )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from efficientdet_pipeline.errors import AccuracyError, DataError
-from efficientdet_pipeline.export.tflite import debugger_of, int8_converter, put_ends_in_order
+from efficientdet_pipeline.export.tflite import debugger_of, int8_converter, put_ends_in_order, without_notes
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from tfrmod import fileio
 
@@ -81,7 +81,7 @@ class QuantizationSearch:
     def __init__(self, detector: TrainedDetector) -> None:
         self._samples = detector.calibration_canvases()
         heads = detector.raw_heads(batch_size=1, dtype="uint8")
-        with warnings.catch_warnings():
+        with without_notes(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self._debugger = debugger_of(int8_converter(heads, self._samples), self._samples)
         self._heads = heads  # Keeps the network alive as long as the converter.
@@ -92,7 +92,7 @@ class QuantizationSearch:
         return self._ratios
 
     def _measured(self) -> list[LayerRatio]:
-        with warnings.catch_warnings():
+        with without_notes(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             self._debugger.run()
         text = io.StringIO()
@@ -106,7 +106,7 @@ class QuantizationSearch:
         import tensorflow as tf
 
         options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=list(float_layers) or None)
-        with warnings.catch_warnings():
+        with without_notes(), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             with contextlib.suppress(ValueError):
                 # It also prepares debugging, which fails if all layers are in float.

@@ -3,6 +3,7 @@
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.optimize.calibrator import Calibrator
 
+from efficientdet_pipeline.console import native_lines_dropped
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.export.tflite_file import name_ends, operations, read_model, serialized, with_own_biases
 from efficientdet_pipeline.export.trained_detector import OUTPUTS, RawHeads, TrainedDetector, check_raw_heads
@@ -95,16 +97,24 @@ def converted(
       OptionsError: the precision is unknown, or `float_layers` is given without int8.
     """
     converter = _converter(heads, "float32" if precision == "int16x8" else precision, samples)
-    with warnings.catch_warnings():
-        # The converter warns that ranges of quantized inputs are missing; they are calibrated.
-        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
-        warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
+    with without_notes():
         if not float_layers:
             content = bytes(converter.convert())
             return _in_16_bits(content, samples) if precision == "int16x8" else content
         if precision != "int8":
             raise OptionsError(f"Layers can be kept in float in int8 files only. Received precision={precision!r}.")
         return bytes(debugger_of(converter, samples, float_layers).get_nondebug_quantized_model())
+
+
+@contextmanager
+def without_notes() -> Iterator[None]:
+    """Suppresses what the converter says of every file: its settings, and that ranges of quantized inputs, which are
+    calibrated or in the graph, were not given.
+    """
+    with native_lines_dropped("fully_quantize: "), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
+        warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
+        yield
 
 
 def _in_16_bits(content: bytes, samples: Sequence[np.ndarray]) -> bytes:

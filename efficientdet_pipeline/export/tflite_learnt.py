@@ -5,7 +5,6 @@ and needs no calibration; the weights it is given are rounded already, so that
 it finds the scales that training used.
 """
 
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from efficientdet.types import Tensor
 
 from efficientdet_pipeline.compression.fake_quantization import QuantizedNetwork
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.export.tflite import check_content, put_ends_in_order
+from efficientdet_pipeline.export.tflite import check_content, put_ends_in_order, without_notes
 from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetector, check_raw_heads
 from efficientdet_pipeline.inference.canvas import normalized
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
@@ -92,9 +91,7 @@ def write_learnt_int8(detector: TrainedDetector, path: Path, ranges: Path) -> di
     heads = quantized_heads(detector, network)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([heads.function], tf.Module())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    with warnings.catch_warnings():
-        # The converter warns that ranges of quantized inputs are not given; the graph has them.
-        warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
+    with without_notes():
         content = put_ends_in_order(bytes(converter.convert()))
     check_content(content, detector, "int8")
     decibels = check_raw_heads(detector, TfliteRunner(content).run_heads, min_decibels=_MIN_DECIBELS, what=path.name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from efficientdet.any_detector import AnyDetectorConfig
@@ -10,6 +11,8 @@ from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
 
+PRECISION_NOTE = ("efficientdet_pipeline", "precision")
+"""Place of the inference precision in a model's runtime information; without it, `_EXACT`."""
 _EXACT = "f32"
 """Inference precision. OpenVINO's default on newer processors is bfloat16: faster, with scores 0.01 apart."""
 
@@ -20,7 +23,7 @@ class OpenvinoRunner:
     Args:
       path: of the .xml; the .bin is in the same folder.
       num_threads: None for OpenVINO's choice.
-      precision: of the calculation: f32, or bf16 where the processor has it.
+      precision: of the calculation: f32, or bf16 where the processor has it; None for that of the file.
       outputs: that it must have.
 
     Raises:
@@ -33,17 +36,18 @@ class OpenvinoRunner:
         path: Path,
         *,
         num_threads: int | None = None,
-        precision: str = _EXACT,
+        precision: str | None = None,
         outputs: Sequence[str] = ("logits", "deltas"),
     ) -> None:
         openvino = import_extra("openvino", purpose="Running OpenVINO IR")
-        settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        settings = {"PERFORMANCE_HINT": "LATENCY"}
         if num_threads:
             settings["INFERENCE_NUM_THREADS"] = str(num_threads)
         core = openvino.Core()
         try:
             # In memory: the files may be replaced while they are in use.
             model = core.read_model(path.read_bytes(), path.with_suffix(".bin").read_bytes())
+            settings["INFERENCE_PRECISION_HINT"] = precision or _noted_precision(model)
             self._model = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise DataError(
@@ -68,6 +72,11 @@ class OpenvinoRunner:
         """Returns the outputs for images (b, H, W, 3) of pixels, 0 to 255."""
         outputs = self._model(pixels.astype(np.float32))
         return [np.array(outputs[name]) for name in self._outputs]
+
+
+def _noted_precision(model: Any) -> str:
+    place = list(PRECISION_NOTE)
+    return "bf16" if model.has_rt_info(place) and model.get_rt_info(place).astype(str) == "bf16" else _EXACT
 
 
 def openvino_predictor(

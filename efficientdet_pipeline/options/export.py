@@ -22,6 +22,7 @@ EXPORT_FORMATS: dict[str, str] = {
     "onnx_nms": "ONNX with non-maximum suppression",
     "openvino": "OpenVINO IR float32, raw outputs",
     "openvino_fp16": "float16",
+    "openvino_bf16": "float16, calculated in bfloat16 where the processor can",
     "openvino_int8": "int8",
 }
 """Name → description for the help; `export/formats.py` has a writer and a loader for each."""
@@ -30,6 +31,7 @@ FORMAT_PACKAGES: dict[str, tuple[str, ...]] = {
     "onnx_nms": ("tf2onnx", "onnx"),
     "openvino": ("openvino",),
     "openvino_fp16": ("openvino",),
+    "openvino_bf16": ("openvino",),
     "openvino_int8": ("openvino", "nncf"),
 }
 """Format → optional packages that writing needs."""

@@ -141,6 +141,18 @@ def test_native_greetings_are_kept_off_unless_wanted(capfd: pytest.CaptureFixtur
     assert capfd.readouterr().err == ("oneDNN is on\n" if unless else "") + "after\n"
 
 
+def test_native_lines_dropped_keeps_the_other_lines_also_of_a_failure(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with console.native_lines_dropped("note: "):
+            os.write(2, b"note: 1\nerror: it fails\nnote: 2\nlast")
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    os.write(2, b" after\n")
+    assert capfd.readouterr().err == "error: it fails\nlast after\n"
+
+
 @pytest.mark.parametrize(
     ("terminal", "term", "expected"), [(True, "xterm", True), (True, "dumb", False), (False, "xterm", False)]
 )

@@ -81,6 +81,7 @@ def test_formats_detect_what_the_checkpoint_detects(
         # A random network amplifies rounding: all runtimes have the same ratios, and trained networks reach more.
         ("tflite_fp16", 25, 2.6),
         ("openvino_fp16", 25, 2.6),
+        ("openvino_bf16", 10, 2.6),
         ("tflite_int8", 5, 1.6),
         ("tflite_int16x8", 5, 1.6),
         pytest.param("openvino_int8", 5, 1.6, marks=pytest.mark.slow),
