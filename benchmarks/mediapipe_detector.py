@@ -104,7 +104,7 @@ def _config(model: Path) -> Any:
 
     config = config_beside(model)
     if config is None:
-        sys.exit(f"{model} must lie beside the hparams_config.yaml of its export.")
+        sys.exit(f"{model} must be in the folder of its export, beside hparams_config.yaml.")
     return config
 
 

@@ -1,6 +1,6 @@
 """Data sets of docs/recipes.md: each as a zip of Pascal VOC with a training and a validation list.
 
-The zips of blood cells, nuclei, fruits, trees and images of COCO lie in the folder EFFICIENTDET_TEST_DATA. Chess
+The zips of blood cells, nuclei, fruits, trees and images of COCO are in the folder EFFICIENTDET_TEST_DATA. Chess
 pieces, faces and license plates are clones in the folder --clones:
     github.com/jsansao/ChessPiecesv23             public domain
     github.com/iniakunhuda/detr-facemask-dataset  CC BY 4.0
