@@ -66,6 +66,7 @@ NOTES = {
     "class_list_doubtful": "a list of class names with blank lines, or with another number of names than it states",
     "map_interpolated": "values of masks that lie on edges only, between a lower and a higher one, as interpolation "
     "makes them; resize masks with nearest neighbor",
+    "class_without_images": "a folder beside those of classes that has no images; it is no class",
     "class_spelling": "two class names that are probably one, misspelt",
     "difficult_left_out": "an object marked as difficult; left out, as requested",
     "masks_absent": "masks were requested, and no usable image has any",

@@ -60,7 +60,7 @@ def check_classes_present(train: Sequence[str], val: Sequence[str], label_map: M
             "alone; check the values of the masks."
         )
     if absent := _named(label_map, found):
-        logging.warning("No pixel of the training maps is of %s: the network cannot learn it.", absent)
+        logging.warning("No pixel of the training maps is of %s: the network cannot learn this.", absent)
     evaluated, is_whole = _values(val)
     if not val or not is_whole:
         return

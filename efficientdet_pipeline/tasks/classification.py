@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from efficientdet.classification_training import ClassificationObjective
 from efficientdet.classifier import ClassifierConfig, build_classifier
 from efficientdet.imagenet import imagenet_config
@@ -46,6 +47,7 @@ LAYOUT = LogLayout(
     primary=PRIMARY,
     panels=panels(LOSSES, {"accuracy": ("accuracy", "balanced_accuracy"), "top-5 accuracy": ("top5",)}),
 )
+_CLASSES_NAMED = 5
 _IDLE = (*OF_DETECTORS, *OF_SEGMENTATION, "jitter_min", "jitter_max", "gamma")
 
 
@@ -91,6 +93,7 @@ class ClassificationTask:
             raise DataError(
                 f"A classification needs images of two classes or more. The shards have {shards.num_classes}."
             )
+        _log_absent_classes(shards)
         label_map = {class_id - 1: label for class_id, label in shards.label_map.items()}
         config = ClassifierConfig(backbone_name=name, num_classes=max(label_map) + 1)
         network = ClassificationNetwork(config, label_map, self.image_size(name, options, hparams))
@@ -103,6 +106,20 @@ class ClassificationTask:
         del max_instances
         network = classification_network_of(description, "The description")
         return ClassificationSetup(options=options, network=network, shards=None)
+
+
+def _log_absent_classes(shards: Shards) -> None:
+    """Warns of classes without training or validation images, where the run converted them."""
+    splits = shards.made.splits if shards.made is not None else {}
+    for name, what, effect in (
+        ("train", "training", "the network cannot learn this"),
+        ("val", "validation", "its recall is not known, and balanced accuracy is without it"),
+    ):
+        counts = splits[name].boxes_per_class if name in splits and splits[name].num_images else {}
+        absent = [label for label, count in counts.items() if not count]
+        if absent:
+            more = f" and {len(absent) - _CLASSES_NAMED} other classes" if len(absent) > _CLASSES_NAMED else ""
+            logging.warning("No %s image is of %s%s: %s.", what, ", ".join(absent[:_CLASSES_NAMED]), more, effect)
 
 
 def _encoder(options: TrainOptions, model_name: str) -> tuple[PretrainedOptions, str]:

@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Sequence
 
 import keras
+from absl import logging
 from efficientdet.training_model import Objective
 
 from efficientdet_pipeline.options.training import TrainOptions
@@ -52,6 +53,13 @@ def build_training_model(
         each.on_model(model)
     model.schedule = learning_rate(given, steps_per_epoch=steps_per_epoch, factor=model.learning_rate_factor)
     factors = layer_rate_factors(network, given.lr_layer_decay)
+    if factors:
+        logging.info(
+            "The backbone has a lower learning rate than the other layers (--lr_layer_decay): from %.2g times theirs "
+            "in its last block to %.2g times in its first layer.",
+            max(factors.values()),
+            min(factors.values()),
+        )
     optimizer = build_optimizer(given, model.schedule, model.trained_variables(), rate_factors=factors)
     model.compile(
         optimizer=optimizer,

@@ -11,6 +11,7 @@ from functools import partial
 import efficientdet
 import keras
 import numpy as np
+from absl import logging
 from efficientdet.checkpoint import block_names
 from efficientdet.detectors.detector import OneStageDetector
 from efficientdet.layers import BatchNormalization
@@ -181,6 +182,10 @@ class FreezeBackbone(keras.callbacks.Callback):
         if epoch < self.epochs:
             frozen |= {variable.path for variable in model.network.backbone.trainable_variables}
         if frozen != model.frozen:
+            if epoch < self.epochs:
+                logging.info("The backbone is frozen up to epoch %d (--freeze_backbone_epochs).", self.epochs)
+            else:
+                logging.info("From epoch %d on the backbone is trained, too.", epoch + 1)
             model.frozen = frozen
             model.make_train_function(force=True)
 

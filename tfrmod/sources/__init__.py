@@ -88,8 +88,9 @@ def find_source(
         what, sources = ("semantic maps", SEMANTIC_SOURCES) if semantic else ("classes of images", CLASS_SOURCES)
         known = "; ".join(source.title for source in sources.values())
         lossy = masks.lossy_advice(sorted(lossy_masks(files.images))) if semantic else ""
+        reason = f" {_why_no_classes(folder, files)}" if image_classes and files.images else lossy
         raise DatasetError(
-            f"No {what} were found in {folder}, which holds {_inventory(files)}.{lossy} Known formats: {known}."
+            f"No {what} were found in {folder}, which holds {_inventory(files)}.{reason} Known formats: {known}."
         )
     known = "; ".join(SOURCES[name].title for name in (*_FIRST, *_SECOND))
     exports = unread_exports(folder, files)
@@ -99,6 +100,15 @@ def find_source(
     raise DatasetError(
         f"No annotations were found in {folder}, which holds {_inventory(files)}. Known formats: {known}.{advice}"
     )
+
+
+def _why_no_classes(folder: Path, files: Files) -> str:
+    """Returns the reason why the likely source of the classes of images does not fit."""
+    try:
+        CLASS_SOURCES["class_csv" if files.csv else "class_folders"].listing(folder)
+    except DatasetError as error:
+        return str(error)
+    return ""
 
 
 def _class_source(source_format: str) -> str:

@@ -16,8 +16,8 @@ from tfrmod.sources.split_names import set_name
 from tfrmod.text import MAX_TEXT_BYTES, decode_text, read_text
 
 HEAD_BYTES = 1 << 17
-_DELIMITERS = ",;\t|"
-_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
+DELIMITERS = ",;\t|"
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)
 _MAX_LINES_ABOVE = 10
 _MAX_ROWS = 1000
 _NEARLY_ALL = 0.9
@@ -82,8 +82,8 @@ def layout_of_head(head: bytes) -> Layout | None:
     the set, and RetinaNet's (path, x, y, x, y, label).
     """
     encoding, lines = _lines(head)
-    delimiters = _DELIMITERS
-    if lines and (stated := _SEPARATOR_LINE.fullmatch(lines[0].text)):
+    delimiters = DELIMITERS
+    if lines and (stated := SEPARATOR_LINE.fullmatch(lines[0].text)):
         delimiters, lines = stated.group(1), lines[1:]
     for number, line in enumerate(lines[:_MAX_LINES_ABOVE]):
         for delimiter in delimiters:

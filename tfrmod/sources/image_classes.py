@@ -8,13 +8,17 @@ import csv
 import io
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
+from tfrmod.file_types import is_junk
 from tfrmod.pairing import images_of
 from tfrmod.problems import Problem
 from tfrmod.sources.coordinates import upright_size
+from tfrmod.sources.csv_table import DELIMITERS, SEPARATOR_LINE
 from tfrmod.sources.files import Files, Names, list_files
 from tfrmod.sources.source import Entry, Listing, Reading, Source
 from tfrmod.sources.split_names import SET_WORDS, set_name
@@ -50,9 +54,23 @@ def list_class_folders(folder: Path) -> Listing:
         folder,
         {path: name for path, (_, name) in places.items()},
         {path: split for path, (split, _) in places.items() if split},
-        [],
+        [Problem("class_without_images", path) for path in _empty_folders(folder, files)],
         "a folder for each class",
     )
+
+
+def _empty_folders(folder: Path, files: Files) -> list[str]:
+    """Returns the folders without images beside those of classes."""
+    parents = {PurePosixPath(path).parent for path in files.images}
+    beside = {place.parent for place in parents}
+    filled = {*parents, *(above for place in parents for above in place.parents)}
+    found = [
+        place / child.name
+        for place in beside
+        for child in (folder / place).iterdir()
+        if child.is_dir() and not is_junk(child.name)
+    ]
+    return sorted(str(place) for place in found if place not in filled)
 
 
 def _places(images: list[str]) -> dict[str, tuple[str, str]]:
@@ -111,24 +129,48 @@ def list_class_csv(folder: Path) -> Listing:
     return _listing(folder, kept, splits, problems, "a row for each image")
 
 
-def _columns(path: Path) -> tuple[str, str] | None:
-    """Returns the names of the image and class columns, None if a CSV lacks either or has boxes."""
+class _Columns(NamedTuple):
+    """Where a table has the image and the class."""
+
+    image: int
+    label: int
+    delimiter: str
+    first_line: int
+    """Number of the lines up to the header, and the header."""
+
+
+def _columns(path: Path) -> _Columns | None:
+    """Returns the columns of the image and the class; None if a CSV lacks either or has boxes."""
     try:
-        first = next(csv.reader(io.StringIO(read_text(path, max_bytes=_MAX_CSV_BYTES).text)), [])
-    except (DatasetError, OSError, csv.Error):
+        lines = read_text(path, max_bytes=_MAX_CSV_BYTES).text.splitlines()[:2]
+    except (DatasetError, OSError):
         return None
-    header = {cell.strip().lower(): cell for cell in first}
-    if header.keys() & {"xmin", "xmax", "x1", "x_min", "bbox", "width_box"}:
-        return None
-    image = next((header[name] for name in _FILE_COLUMNS if name in header), None)
-    label = next((header[name] for name in _CLASS_COLUMNS if name in header), None)
-    return (image, label) if image is not None and label is not None else None
+    above = 1 if lines and (stated := SEPARATOR_LINE.fullmatch(lines[0])) else 0
+    for delimiter in stated.group(1) if above and stated else DELIMITERS:
+        try:
+            header = [cell.strip().lower() for cell in next(_table(lines[above:], delimiter), [])]
+        except csv.Error:
+            continue
+        if set(header) & {"xmin", "xmax", "x1", "x_min", "bbox", "width_box"}:
+            return None
+        image = next((header.index(name) for name in _FILE_COLUMNS if name in header), None)
+        label = next((header.index(name) for name in _CLASS_COLUMNS if name in header), None)
+        if image is not None and label is not None:
+            return _Columns(image, label, delimiter, above + 1)
+    return None
 
 
-def _rows(path: Path, table: str, columns: tuple[str, str], problems: list[Problem]) -> list[tuple[str, str]]:
+def _table(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+
+
+def _rows(path: Path, table: str, columns: _Columns, problems: list[Problem]) -> list[tuple[str, str]]:
     rows = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_CSV_BYTES).text)), start=2):
-        image, label = ((row.get(column) or "").strip() for column in columns)
+    text = io.StringIO(read_text(path, max_bytes=_MAX_CSV_BYTES).text)
+    for number, cells in enumerate(_table(text, columns.delimiter), start=1):
+        if number <= columns.first_line or not cells:
+            continue
+        image, label = (cells[place].strip() if place < len(cells) else "" for place in columns[:2])
         if image and label:
             rows.append((image, label))
         else:

@@ -5,6 +5,8 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +57,16 @@ def test_augment_config_takes_the_options_and_nothing_without_augment() -> None:
     assert config is not None
     assert (config.vertical_flip, config.rotation, config.area_min, config.hsv_hue) == (0.5, 10.0, 0.5, 0.1)
     assert augment_config(options(augment=False), 64) is None
+
+
+def test_classification_setup_names_classes_without_images(caplog: pytest.LogCaptureFixture) -> None:
+    counts = {"train": {"cat": 4, "dog": 3, "cow": 0}, "val": {"cat": 1, "dog": 0, "cow": 2}}
+    splits = {name: SimpleNamespace(num_images=7, boxes_per_class=each) for name, each in counts.items()}
+    names = {1: "cat", 2: "dog", 3: "cow"}
+    shards: Any = SimpleNamespace(num_classes=3, label_map=names, made=SimpleNamespace(splits=splits))
+    task_named("classification").setup("efficientnet-lite0", options(), HparamsGiven(), shards)
+    assert "No training image is of cow: the network cannot learn this." in caplog.text
+    assert "No validation image is of dog: its recall is not known" in caplog.text
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,8 @@
 """Model transforms: gradient checkpointing, and the transforms that options request."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import efficientdet
 import keras
 import pytest
@@ -7,7 +10,12 @@ import pytest
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.training.transforms import TRANSFORMS, GradientCheckpointing, layer_rate_factors
+from efficientdet_pipeline.training.transforms import (
+    TRANSFORMS,
+    FreezeBackboneFirst,
+    GradientCheckpointing,
+    layer_rate_factors,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +85,22 @@ def test_layer_rate_factors_fall_from_the_last_block_to_the_stem(detector) -> No
     assert below
     assert {factors[path] for path in below} == {0.5 ** (len(blocks) + 1)}
     assert layer_rate_factors(detector, 1.0) == {}
+
+
+def test_freeze_backbone_first_says_when_it_trains_the_backbone(detector, caplog) -> None:
+    model: Any = SimpleNamespace(
+        network=detector, frozen=frozenset(), callbacks=[], make_train_function=lambda force: None
+    )
+    FreezeBackboneFirst(2).on_compiled(model)
+    [callback] = model.callbacks
+    callback.set_model(model)
+    callback.on_epoch_begin(0)
+    callback.on_epoch_begin(1)
+    assert model.frozen == {variable.path for variable in detector.backbone.trainable_variables}
+    assert caplog.messages == ["The backbone is frozen up to epoch 2 (--freeze_backbone_epochs)."]
+    callback.on_epoch_begin(2)
+    assert not model.frozen
+    assert caplog.messages[1:] == ["From epoch 3 on the backbone is trained, too."]
 
 
 def test_layer_rate_factors_refuse_a_backbone_without_blocks() -> None:

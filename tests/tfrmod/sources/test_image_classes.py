@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tfrmod.errors import DatasetError
-from tfrmod.sources import image_classes
+from tfrmod.sources import find_source, image_classes
 from tfrmod.sources.files import list_files
 
 
@@ -73,6 +73,41 @@ def test_list_class_csv_pairs_by_name_and_names_what_is_wrong(put) -> None:
         ("annotation_without_image", "9.jpg"),
         ("image_without_annotation", "images/4.jpg"),
     }
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "\ufefffilename;label\n1.jpg;a cat\n2.jpg;dog\n",
+        "filename\tlabel\r\n1.jpg\ta cat\r\n2.jpg\tdog\r\n",
+        "sep=|\nn|filename|label\n7|1.jpg|a cat\n8|2.jpg|dog\n",
+        'filename, label\n"1.jpg", "a cat"\n\n"2.jpg", "dog"\n',
+    ],
+)
+def test_list_class_csv_reads_the_delimiters_of_spreadsheets(put, table: str) -> None:
+    folder = put({"1.jpg": None, "2.jpg": None, "t.csv": table})
+    listing = image_classes.list_class_csv(folder)
+    assert classes_of(folder, listing) == {"1.jpg": "a cat", "2.jpg": "dog"}
+    assert not listing.problems
+
+
+def test_list_class_folders_names_a_folder_without_images(put) -> None:
+    folder = put({"train/cat/1.jpg": None, "train/dog/2.jpg": None, "val/cat/3.jpg": None, "train/cow/notes.txt": ""})
+    found = image_classes.list_class_folders(folder)
+    assert [(each.code, each.file) for each in found.problems] == [("class_without_images", "train/cow")]
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"cat/1.jpg": None}, "two classes or more .*Found 1, cat"),
+        ({"cat/1.jpg": None, "2.jpg": None}, "1 are not, for example 2.jpg"),
+        ({"1.jpg": None, "t.csv": "1.jpg,cat\n"}, "with a header that names the image"),
+    ],
+)
+def test_find_source_says_why_classes_of_images_are_not_found(put, files: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DatasetError, match=f"No classes of images were found.*{reason}"):
+        find_source(put(files), image_classes=True)
 
 
 def test_list_class_csv_takes_sets_from_the_names_of_tables(put) -> None:
