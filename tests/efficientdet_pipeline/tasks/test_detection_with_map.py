@@ -12,6 +12,9 @@ from tiny_network import tiny_config, tiny_network
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.serving import ServedDetector
+from efficientdet_pipeline.export.tflite import write_tflite
+from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.tflite_loader import TfliteRunner, tflite_predictor
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.schema import compose
@@ -89,6 +92,22 @@ def test_served_detector_with_map_returns_the_class_of_each_pixel(network: keras
     *boxes, semantic_map = served.serve(np.zeros((2, 20, 33, 3), np.uint8))
     assert len(boxes) == 4
     assert (semantic_map.shape, semantic_map.dtype.name) == ((2, 20, 33), "uint8")
+
+
+def test_tflite_of_a_detector_with_map_has_its_logits(network: keras.Model, tmp_path: Path) -> None:
+    config = network.config
+    detector = TrainedDetector(model=network, config=config, label_map={1: "a", 2: "b"})
+    decibels = write_tflite(detector, tmp_path / "both.tflite")
+    assert set(decibels) == {"logits", "deltas", "map_logits"}
+    assert min(decibels.values()) > 60
+    runner = TfliteRunner((tmp_path / "both.tflite").read_bytes())
+    canvas = np.random.default_rng(0).integers(0, 256, (1, *config.image_size, 3)).astype(np.float32)
+    *heads, map_logits = runner.run_outputs(canvas)
+    assert map_logits.shape == (1, *(side // 4 for side in config.image_size), config.seg_num_classes)
+    for one, other in zip(heads, runner.run_heads(canvas), strict=True):
+        np.testing.assert_array_equal(one, other)
+    found = tflite_predictor(tmp_path / "both.tflite", config).detect(np.zeros((1, 20, 33, 3), np.uint8))
+    assert found.boxes.shape[0] == 1
 
 
 def test_detection_with_map_format_line_names_both_metrics() -> None:
