@@ -59,6 +59,20 @@ def test_layers_normalisation_by_moving_statistics(norm: BatchNormalization) -> 
     np.testing.assert_array_equal(norm.moving_mean.numpy(), mean)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_layers_normalisation_takes_a_bias_and_a_factor(norm: BatchNormalization, training: bool) -> None:
+    bias, factor = np.array([[5.0, -3.0, 0.0, 1.0], [0.5, 2.0, 0.0, 1.0]], np.float32)
+    plain = BatchNormalization()
+    plain.build(MAPS.shape)
+    for ours, theirs in zip(plain.weights, norm.weights, strict=True):
+        ours.assign(theirs.value)
+    expected = factor * ops.convert_to_numpy(plain(MAPS + bias, training=training))
+    received = norm(MAPS, training=training, bias=ops.convert_to_tensor(bias), factor=ops.convert_to_tensor(factor))
+    np.testing.assert_allclose(ops.convert_to_numpy(received), expected, atol=2e-5)
+    for ours, theirs in zip(plain.weights, norm.weights, strict=True):
+        np.testing.assert_allclose(theirs.numpy(), ours.numpy(), atol=1e-5)
+
+
 def test_layers_batch_of_one_value_has_a_finite_variance(norm: BatchNormalization) -> None:
     norm(MAPS[:1, :1, :1], training=True)
     assert np.isfinite(norm.moving_variance.numpy()).all()

@@ -56,6 +56,39 @@ def test_parallel_cell_equals_path_by_path(hparams: dict, training: bool) -> Non
         )
 
 
+def test_parallel_cell_has_the_gradients_of_path_by_path() -> None:
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("gradients are compared with TensorFlow's tape")
+    import tensorflow as tf
+
+    by_path, at_once = built_cells(fpn_name="vfpn", fpn_config={"paths": 3})
+    random = np.random.RandomState(2)
+    # Larger than `SHAPES`: batch statistics of maps of one pixel leave few digits.
+    sides = {3: (24, 20), 4: (12, 10), 5: (6, 5), 6: (3, 3), 7: (2, 2)}
+    shapes = {level: (4, *sides[level], shape[3]) for level, shape in SHAPES.items()}
+    pyramid = {level: tf.constant(random.normal(size=shape), tf.float32) for level, shape in shapes.items()}
+    weights = {level: tf.constant(random.normal(size=(*shape[:3], 8)), tf.float32) for level, shape in shapes.items()}
+    gradients = []
+    for cell in (by_path, at_once):
+        row = cell.nodes if cell is by_path else cell.rows
+        watched = [pyramid[3], pyramid[5], *(each.conv.bias for each in row), *(each.norm.gamma for each in row)]
+        with tf.GradientTape() as tape:
+            tape.watch([pyramid[3], pyramid[5]])
+            outputs = cell(pyramid, training=True)
+            loss = tf.add_n([tf.reduce_sum(outputs[level] * weights[level]) for level in outputs])
+        gradients.append(tape.gradient(loss, [getattr(each, "value", each) for each in watched]))
+    scale = float(tf.reduce_max(tf.abs(gradients[0][0])))
+    for number in (0, 1):
+        difference = np.abs(gradients[0][number] - gradients[1][number]).max()
+        assert difference < 1e-4 * scale, (number, difference, scale)
+    by_lane = [np.concatenate([gradients[0][2 + len(by_path.nodes) + index] for index in row.row.nodes])
+               for row in at_once.rows]  # fmt: skip
+    for wanted, found in zip(by_lane, gradients[1][2 + len(at_once.rows) :], strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+    # A normalization cancels the bias before it.
+    assert all(float(tf.reduce_max(tf.abs(bias))) == 0 for bias in gradients[1][2 : 2 + len(at_once.rows)])
+
+
 def test_parallel_cell_draws_each_path_as_a_path_of_its_own() -> None:
     _, at_once = built_cells(fpn_name="vfpn", fpn_config={"paths": 4})
     config = get_config("efficientdet-d0", fpn_num_filters=8, fpn_name="vfpn", fpn_config={"paths": 4})

@@ -159,7 +159,8 @@ class BatchNormalization(keras.layers.Layer):
     TensorFlow uses that kernel: a training step on a CPU takes three quarters
     of the time of separate operations.
 
-    Takes and returns `(b, h, w, c)`. Set `synchronized` before the first step to
+    Takes and returns `(b, h, w, c)`. A `bias` of the input and a `factor` of the
+    output, `(c,)`, cost nothing in training. Set `synchronized` before the first step to
     compute statistics over all replicas of a `tf.distribute` strategy; on JAX
     they always are.
     """
@@ -189,31 +190,41 @@ class BatchNormalization(keras.layers.Layer):
         self.moving_mean = weight("moving_mean", "zeros", False)
         self.moving_variance = weight("moving_variance", "ones", False)
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
+    def call(
+        self, x: Tensor, training: bool = False, bias: Tensor | None = None, factor: Tensor | None = None
+    ) -> Tensor:
         training = bool(training) and self.trainable
+        affine = [self.gamma.value, self.beta.value]
+        if bias is not None and training:
+            # The batch mean cancels it; it keeps a gradient, of zero.
+            affine[1] = affine[1] + 0.0 * ops.cast(bias, "float32")
+        elif bias is not None:
+            x = x + ops.cast(bias, x.dtype)
+        if factor is not None:
+            affine = [each * ops.cast(factor, "float32") for each in affine]
         if tf is None or (training and self.synchronized):
-            normalized, mean, variance = self._from_separate_operations(x, training)
+            normalized, mean, variance = self._from_separate_operations(x, affine, training)
         else:
-            normalized, mean, variance = self._from_fused_kernel(x, training)
+            normalized, mean, variance = self._from_fused_kernel(x, affine, training)
         if training:
+            mean = mean if bias is None else mean + ops.cast(bias, "float32")
             move_statistics([Statistics(self, mean, variance)])
         return normalized
 
-    def _from_fused_kernel(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _from_fused_kernel(self, x: Tensor, affine: Sequence[Tensor], training: bool) -> tuple[Tensor, Tensor, Tensor]:
+        gamma, beta = affine
+        mean, variance = ([], []) if training else (self.moving_mean, self.moving_variance)
         normalized, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=x,
-            scale=self.gamma,
-            offset=self.beta,
-            mean=[] if training else self.moving_mean,
-            variance=[] if training else self.moving_variance,
-            epsilon=self.epsilon,
-            is_training=training,
+            x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=self.epsilon, is_training=training
         )
         return normalized, mean, variance
 
-    def _from_separate_operations(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _from_separate_operations(
+        self, x: Tensor, affine: Sequence[Tensor], training: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        gamma, beta = affine
         if training and tf is None and keras.backend.backend() == "jax":
-            normalized, mean, variance = batch_normalize(x, self.gamma.value, self.beta.value, self.epsilon)
+            normalized, mean, variance = batch_normalize(x, gamma, beta, self.epsilon)
             count = x.shape[0] * x.shape[1] * x.shape[2]
             return normalized, mean, variance * (count / max(count - 1.0, 1.0))
         mean, variance, unbiased = self.moving_mean, self.moving_variance, self.moving_variance
@@ -221,8 +232,8 @@ class BatchNormalization(keras.layers.Layer):
         if training:
             mean, variance, count = self._moments(wide)
             unbiased = variance * (count / ops.maximum(count - 1.0, 1.0))
-        scale = self.gamma * ops.rsqrt(variance + self.epsilon)
-        return ops.cast(wide * scale + (self.beta - mean * scale), x.dtype), mean, unbiased
+        scale = gamma * ops.rsqrt(variance + self.epsilon)
+        return ops.cast(wide * scale + (beta - mean * scale), x.dtype), mean, unbiased
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Returns mean, biased variance, and the number of values that they are computed from."""

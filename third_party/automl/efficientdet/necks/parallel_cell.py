@@ -3,6 +3,8 @@
 The nodes of VFPN's eight to fourteen paths differ only in their weights. One
 depthwise convolution over the channels of all paths, one batched matrix product
 for the pointwise convolutions and one normalization replace those of each path.
+In training, normalizations take the biases before them and the weights of edges
+after them, and the nodes that join the paths are matrix products.
 """
 
 import math
@@ -75,9 +77,19 @@ class PathResample(Resample):
             self.norm = BatchNormalization(name="norm")
             self.norm.build((*input_shape[:-1], filters))
 
+    def call(self, x: Tensor, size: tuple[int, int], training: bool = False, factor: Tensor | None = None) -> Tensor:
+        """Returns the resampled map, times `factor` of each channel."""
+        if factor is None or self.conv is None or self.norm is None or tuple(x.shape[1:3]) != tuple(size):
+            x = super().call(x, size, training=training)
+            return x if factor is None else x * ops.cast(factor, x.dtype)
+        x = ops.conv(x, ops.cast(self.conv.kernel, x.dtype))
+        return self.norm(x, training=training, bias=self.conv.bias, factor=factor)
+
 
 class PathConv(keras.layers.Layer):
     """The 3x3 convolutions of all paths: separable, or full if `separable_conv` is false.
+
+    It has the biases, and leaves adding them to the normalization after it.
 
     Takes and returns `(b, h, w, lanes * filters)`.
     """
@@ -120,7 +132,7 @@ class PathConv(keras.layers.Layer):
             parts = ops.split(x, lanes, axis=-1)
             parts = [ops.conv(part, kernel, padding="same") for part, kernel in zip(parts, kernels, strict=True)]
             x = ops.concatenate(parts, axis=-1)
-        return x if self.bias is None else x + ops.cast(self.bias, x.dtype)
+        return x
 
 
 class _PointwiseInitializer(PathInitializer):
@@ -180,14 +192,16 @@ class PathRow(keras.layers.Layer):
             grows = resample.conv is None and math.prod(term.shape[1:3]) < math.prod(size)
             # Weighting commutes with repeating pixels, and costs less on the smaller map.
             if grows:
-                term = resample(self._weighed(term, edge, shares), size=size, training=training)
+                term = resample(self._weighed(term, edge, shares, training), size=size, training=training)
+            elif shares is not None and resample.conv is not None:
+                term = resample(term, size=size, training=training, factor=self._factors(edge, shares))
             else:
-                term = self._weighed(resample(term, size=size, training=training), edge, shares)
+                term = self._weighed(resample(term, size=size, training=training), edge, shares, training)
             x = term if x is None else x + term
         activation = ACTIVATIONS[self.config.act_type]
         if self.config.conv_bn_act_pattern:
             return activation(self.norm(self.conv(x), training=training))
-        return self.norm(self.conv(activation(x)), training=training)
+        return self.norm(self.conv(activation(x)), training=training, bias=self.conv.bias)
 
     def _shares(self) -> Tensor | None:
         """Returns the normalized weights, (inputs, lanes, 1 or channels); None for a plain sum."""
@@ -201,22 +215,34 @@ class PathRow(keras.layers.Layer):
             return positive / (ops.sum(positive, axis=0) + EPSILON)
         return ops.softmax(weights, axis=0)
 
-    def _weighed(self, x: Tensor, edge: Edge, shares: Tensor | None) -> Tensor:
+    def _factors(self, edge: Edge, shares: Tensor) -> Tensor:
+        """Returns the weights of an edge for each channel of all paths."""
+        share = ops.broadcast_to(shares[edge.positions[0]], (self.lanes, self.config.fpn_num_filters))
+        return ops.reshape(share, (-1,))
+
+    def _weighed(self, x: Tensor, edge: Edge, shares: Tensor | None, training: bool) -> Tensor:
         """Returns the contribution of one edge to the node of each path."""
         filters = self.config.fpn_num_filters
         if len(edge.positions) > 1:
-            maps = ops.split(x, len(edge.positions), axis=-1)
-            if shares is not None:
-                maps = [
-                    x * ops.cast(shares[position, 0], x.dtype) for x, position in zip(maps, edge.positions, strict=True)
-                ]
-            return sum(maps[1:], start=maps[0])
+            return self._joined(x, edge, shares, training)
         if x.shape[-1] == filters and self.lanes > 1:
             x = ops.concatenate([x] * self.lanes, axis=-1)
-        if shares is None:
-            return x
-        share = ops.broadcast_to(shares[edge.positions[0]], (self.lanes, filters))
-        return x * ops.cast(ops.reshape(share, (-1,)), x.dtype)
+        return x if shares is None else x * ops.cast(self._factors(edge, shares), x.dtype)
+
+    def _joined(self, x: Tensor, edge: Edge, shares: Tensor | None, training: bool) -> Tensor:
+        """Returns the weighted sum of the maps of all paths, `(b, h, w, filters)`."""
+        count, filters = len(edge.positions), self.config.fpn_num_filters
+        if training and shares is not None and shares.shape[-1] == 1 and is_at_work():
+            # A matrix product for each pixel, and its gradient, do not copy the channels of each path.
+            row = ops.stack([shares[position, 0, 0] for position in edge.positions])[None, None]
+            by_path = ops.reshape(x, (-1, count, filters))
+            return ops.reshape(ops.matmul(ops.cast(row, x.dtype), by_path), (-1, *x.shape[1:3], filters))
+        maps = ops.split(x, count, axis=-1)
+        if shares is not None:
+            maps = [
+                x * ops.cast(shares[position, 0], x.dtype) for x, position in zip(maps, edge.positions, strict=True)
+            ]
+        return sum(maps[1:], start=maps[0])
 
 
 class ParallelCell(keras.layers.Layer):
