@@ -8,7 +8,7 @@ from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.extras import import_extra
-from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
+from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor, check_images
 
 
 class OnnxRunner:
@@ -38,7 +38,7 @@ class OnnxRunner:
         options.log_severity_level = 3
         if num_threads:
             options.intra_op_num_threads = num_threads
-        place = path or Path("the ONNX file")
+        self._path = place = path or Path("the ONNX file")
         try:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no other common class.
@@ -62,7 +62,12 @@ class OnnxRunner:
         return logits, deltas
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Returns the outputs for images (b, H, W, 3) of pixels, 0 to 255."""
+        """Returns the outputs for images (b, H, W, 3) of pixels, 0 to 255.
+
+        Raises:
+          DataError: the file takes images of another size.
+        """
+        check_images(self._path, self._session.get_inputs()[0].shape, pixels)
         return [np.asarray(each) for each in self._session.run(self._outputs, {"images": pixels.astype(np.float32)})]
 
 

@@ -9,7 +9,7 @@ from efficientdet.any_detector import AnyDetectorConfig
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.extras import import_extra
-from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
+from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor, check_images
 
 PRECISION_NOTE = ("efficientdet_pipeline", "precision")
 """Place of the inference precision in a model's runtime information; without it, `_EXACT`."""
@@ -43,6 +43,7 @@ class OpenvinoRunner:
         settings = {"PERFORMANCE_HINT": "LATENCY"}
         if num_threads:
             settings["INFERENCE_NUM_THREADS"] = str(num_threads)
+        self._path = path
         core = openvino.Core()
         try:
             # In memory: the files may be replaced while they are in use.
@@ -69,7 +70,13 @@ class OpenvinoRunner:
         return logits, deltas
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Returns the outputs for images (b, H, W, 3) of pixels, 0 to 255."""
+        """Returns the outputs for images (b, H, W, 3) of pixels, 0 to 255.
+
+        Raises:
+          DataError: the model takes images of another size.
+        """
+        taken = [each.get_length() if each.is_static else None for each in self._model.inputs[0].partial_shape]
+        check_images(self._path, taken, pixels)
         outputs = self._model(pixels.astype(np.float32))
         return [np.array(outputs[name]) for name in self._outputs]
 

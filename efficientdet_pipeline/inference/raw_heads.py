@@ -1,6 +1,6 @@
 """Predictors on artifacts with raw outputs, with the pre- and post-processing of evaluation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,25 @@ from efficientdet_pipeline.inference.canvas import pixel_canvases
 
 RunHeads = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Canvases (b, H, W, 3), float32 pixels 0 to 255 → logits (b, a, k) and deltas (b, a, 4)."""
+
+
+def check_images(path: Path, taken: Sequence[object], images: np.ndarray) -> None:
+    """Raises DataError if an artifact takes images of another shape.
+
+    Args:
+      path: of the artifact.
+      taken: shape of its input (b, H, W, 3); what is not a whole number is any size.
+      images: that it is to be given.
+    """
+    if len(taken) != images.ndim or any(
+        isinstance(side, int) and side != got for side, got in zip(taken[1:], images.shape[1:], strict=False)
+    ):
+        shown = ", ".join(str(side) if isinstance(side, int) else "any" for side in taken)
+        raise DataError(
+            f"{path} must take images of shape {images.shape}, as the description of the network says. It takes "
+            f"({shown}): it is an artifact of another network; name the hparams_config.yaml that belongs to it, or "
+            "export again."
+        )
 
 
 class RawHeadsPredictor:

@@ -10,6 +10,7 @@ import tensorflow as tf
 from efficientdet.any_detector import AnyDetectorConfig
 from efficientdet.types import Detections
 
+from efficientdet_pipeline.console import native_lines_dropped
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.canvas import pixel_canvases
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
@@ -32,8 +33,9 @@ class TfliteRunner:
     def __init__(self, content: bytes, *, num_threads: int | None = None, path: Path | None = None) -> None:
         self._path = path or Path("the TFLite file")
         try:
-            self._interpreter = _interpreter(content, num_threads)
-            self._interpreter.allocate_tensors()
+            with native_lines_dropped("INFO: Created TensorFlow Lite"):
+                self._interpreter = _interpreter(content, num_threads)
+                self._interpreter.allocate_tensors()
             self._inputs = self._interpreter.get_input_details()
             self._outputs = self._interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:

@@ -74,3 +74,21 @@ def test_load_artifact_of_openvino_refuses_damage(tmp_path: Path, detector: Trai
         (tmp_path / f"x{suffix}").write_bytes(b"damaged")
     with pytest.raises(DataError, match="must be OpenVINO IR"):
         load_artifact(tmp_path / "x.xml", detector.config)
+
+
+def test_load_artifact_refuses_files_of_another_canvas(tmp_path: Path, detector: TrainedDetector) -> None:
+    onnx, openvino = pytest.importorskip("onnx"), pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime")
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    ends = {
+        name: helper.make_tensor_value_info(name, kind, ["b", 32, 32, 3]) for name in ("images", "logits", "deltas")
+    }
+    nodes = [helper.make_node("Identity", ["images"], [name]) for name in ("logits", "deltas")]
+    graph = helper.make_graph(nodes, "other", [ends["images"]], [ends["logits"], ends["deltas"]])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, str(tmp_path / "other.onnx"))
+    openvino.save_model(openvino.convert_model(str(tmp_path / "other.onnx")), str(tmp_path / "other.xml"))
+    for name in ("other.onnx", "other.xml"):
+        predictor = load_artifact(tmp_path / name, detector.config)
+        with pytest.raises(DataError, match=r"It takes \(any, 32, 32, 3\): it is an artifact of another network"):
+            detect_image(predictor, np.zeros((9, 9, 3), np.uint8))

@@ -9,7 +9,7 @@ from efficientdet.config import get_config
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.predictor import detect_image
-from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
+from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor, check_images
 
 CONFIG = get_config("efficientdet-d0", image_size=128, num_classes=2)
 ANCHORS = anchor_boxes(CONFIG)
@@ -38,3 +38,16 @@ def test_raw_heads_predictor_refuses_outputs_of_another_network() -> None:
     other = get_config("efficientdet-d0", image_size=128, num_classes=3)
     with pytest.raises(DataError, match=r"x.onnx must return logits of shape .* Received \(1, \d+, 2\)"):
         RawHeadsPredictor(run_heads, other, path=Path("x.onnx")).detect(np.zeros((1, 9, 9, 3), np.uint8))
+
+
+@pytest.mark.parametrize("taken", [(None, 8, 8, 3), ("batch", 8, 8, 3), (5, None, None, 3)])
+def test_check_images_takes_any_batch_and_sizes_that_are_free(taken: tuple[object, ...]) -> None:
+    check_images(Path("x.onnx"), taken, np.zeros((2, 8, 8, 3), np.float32))
+
+
+@pytest.mark.parametrize("taken", [(None, 16, 8, 3), (None, 8, 16, 3), (None, 8, 8, 1), (None, 8, 8)])
+def test_check_images_refuses_another_shape(taken: tuple[object, ...]) -> None:
+    with pytest.raises(
+        DataError, match=r"x\.onnx must take images of shape \(2, 8, 8, 3\).*artifact of another network"
+    ):
+        check_images(Path("x.onnx"), taken, np.zeros((2, 8, 8, 3), np.float32))
