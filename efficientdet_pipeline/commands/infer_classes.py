@@ -1,6 +1,7 @@
 """What --mode=infer does with a segmentation or classification network."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def infer_segmentation(options: InferOptions, predictor: ClassPredictor) -> None
     (folder / MASKS).mkdir(exist_ok=True)
     label_map, segments, num_read = predictor.network.label_map, [], 0
     place_of = dict(zip(images, zip(pictures, masks, strict=True), strict=True))
+    times = Counter(path.name for path in images)
     for path, image in _watched(images, options):
         picture, mask = place_of[path]
         num_read += 1
@@ -64,7 +66,12 @@ def infer_segmentation(options: InferOptions, predictor: ClassPredictor) -> None
         write_class_map(folder / mask, class_map)
         write_image(folder / picture, overlay_classes(image, class_map, background=predictor.background))
         found = coco_segments(
-            class_map, label_map, image_id=path.name, background=predictor.background, chances=chances
+            class_map,
+            label_map,
+            # Images of one name in several folders are told apart by the names of their overlays.
+            image_id=path.name if times[path.name] == 1 else picture,
+            background=predictor.background,
+            chances=chances,
         )
         segments += found
         shares = (f"{each['category_name']} {each['area'] / class_map.size:.1%}" for each in found)

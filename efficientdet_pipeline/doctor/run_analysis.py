@@ -18,8 +18,8 @@ from efficientdet_pipeline.data.input_pipeline import InputConfig
 from efficientdet_pipeline.doctor import collect, label_errors, label_predictions
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue
-from efficientdet_pipeline.errors import MissingError
-from efficientdet_pipeline.json_fields import integer_field
+from efficientdet_pipeline.errors import MissingError, OptionsError
+from efficientdet_pipeline.json_fields import integer_field, text_field
 from efficientdet_pipeline.models.anchor_fit import AnchorGrid
 from efficientdet_pipeline.models.build import DEFAULT_MODEL, Network, describe_network, read_network
 from efficientdet_pipeline.models.weights import trained_weights
@@ -27,6 +27,7 @@ from efficientdet_pipeline.options.doctor import DoctorOptions
 from efficientdet_pipeline.options.evaluation import CheckpointOptions
 from efficientdet_pipeline.options.general import RunOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.runs import metadata
 from tfrmod import manifest
 from tfrmod.workers import Workers
@@ -48,6 +49,13 @@ def analyze_run(
         raise MissingError(
             f"run_dir must be the folder of a trained run, which holds args.yaml. Received {options.run_dir!r}; "
             "runs are in the workspace, by default `runs`."
+        )
+    task = ModelOptions(task=text_field(used, "task", ""), model_name=text_field(used, "model_name", "")).task_name
+    if task != "detection":
+        raise OptionsError(
+            f"The doctor analyzes runs of detection. Received {options.run_dir}, a {task}; --mode=report "
+            f"--model_dir={options.run_dir} shows its confusions and worst images.",
+            option="run_dir",
         )
     files = _files(folder, used)
     with prepare.ProgressBar("looking", "file") as show:

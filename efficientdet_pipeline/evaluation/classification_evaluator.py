@@ -24,6 +24,7 @@ from efficientdet_pipeline.models.classification import ClassificationNetwork
 from efficientdet_pipeline.visualize.grid import contact_sheet, resize_to_fit
 
 PRIMARY = "accuracy"
+TOP = 5
 NUMBERS = ("accuracy", "top5", "balanced_accuracy")
 """Numbers over all classes."""
 _TILE = 240
@@ -125,6 +126,8 @@ def format_classification(metrics: Mapping[str, Any]) -> str:
     """Returns the content of metrics.json as lines of text; a dash where nothing was there to measure."""
     lines = ["   ".join(f"{name} {_text(metrics[name])}" for name in NUMBERS)]
     of_classes = metrics["per_class"]
+    if len(of_classes) <= TOP:
+        lines.append(f"top5 is always 1 with {TOP} classes or fewer.")
     width = max(len("class"), *map(len, of_classes))
     lines += ["", f"{'class':<{width}}  recall  precision"]
     for name, value in of_classes.items():

@@ -68,6 +68,12 @@ class DoctorOptions(ModeOptions):
                 "one of them, for example --url_dataset=photos.zip.",
                 option="url_dataset",
             )
+        if self.model.task_name != "detection":
+            raise OptionsError(
+                f"The doctor checks data sets of detection. Received the task {self.model.task_name}; "
+                f"--mode=dataset --task={self.model.task_name} lists what is wrong with the images in problems.jsonl.",
+                option="task",
+            )
         if self.fix and not photos:
             raise OptionsError(
                 f"fix writes a fixed copy of images and annotations. Received fix={self.fix!r} with {given[0]!r}, "

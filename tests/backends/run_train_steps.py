@@ -8,6 +8,7 @@ With TF_CONFIG in the environment it is one of several processes, each of which 
 import json
 import os
 import sys
+from pathlib import Path
 
 if os.environ.get("KERAS_BACKEND") == "jax":
     sys.modules["tensorflow"] = None  # type: ignore[assignment] # Makes the import fail.
@@ -17,6 +18,9 @@ import keras
 import numpy as np
 from efficientdet.detectors.config import read_parts
 from efficientdet.types import GroundTruth
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import tiny_classes
 
 from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.options.schema import compose
@@ -60,9 +64,33 @@ def batches(with_nan: bool, index: int, count: int) -> tuple[np.ndarray, GroundT
     return images, GroundTruth(boxes, class_ids)
 
 
+def train_classes(*, has_maps: bool, strategy_name: str) -> dict:
+    """Trains a segmentation or a classification for an epoch and returns its losses."""
+    run = compose(
+        TrainOptions,
+        url_dataset="none",
+        batch_size=BATCH,
+        num_epochs=1,
+        compilation_cache="none",
+        strategy=strategy_name,
+    )
+    process_group = strategy.init_process_group(strategy_name)
+    with strategy.build_strategy(run).scope():
+        losses = tiny_classes.objective(has_maps=has_maps)
+        network = tiny_classes.TinyClasses(has_maps=has_maps)
+        model = build_training_model(network, losses, run, steps_per_epoch=STEPS)
+    size = BATCH // process_group.count
+    own = np.arange(STEPS * BATCH).reshape(STEPS, process_group.count, size)[:, process_group.index].ravel()
+    images, truth = (part[own] for part in tiny_classes.data(STEPS * BATCH, has_maps=has_maps))
+    means = model.fit(images, truth, batch_size=size, shuffle=False, verbose=0).history
+    return {name: values[0] for name, values in means.items()}
+
+
 def train(options: dict) -> dict:
     """Trains one epoch with the options and returns the results."""
     options = dict(options)
+    if "has_maps" in options:
+        return train_classes(has_maps=options["has_maps"], strategy_name=options.get("strategy", ""))
     with_nan, has_parts = options.pop("with_nan", False), options.pop("parts", False)
     run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=1, compilation_cache="none", **options)
     process_group = strategy.init_process_group(run.hardware.strategy)

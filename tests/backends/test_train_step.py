@@ -20,6 +20,8 @@ CASES = {
     "sparing": {"with_nan": True, "accumulate_steps": 2, "grad_checkpoint": "true", "positives_momentum": 0.5},
 }
 
+OF_CLASSES = {"segmentation": {"has_maps": True}, "classification": {"has_maps": False}}
+
 
 def start(python: str, backend: str, cases: dict[str, Any], **environment: str) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(ROOT), str(ROOT / "third_party/automl")])
@@ -44,7 +46,7 @@ def answer_of(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def on_jax(jax_python: str) -> dict[str, Any]:
-    return answer_of(start(jax_python, "jax", CASES))
+    return answer_of(start(jax_python, "jax", CASES | OF_CLASSES))
 
 
 def assert_same(given: dict[str, Any], expected: dict[str, Any], *, rel: float) -> None:
@@ -53,12 +55,23 @@ def assert_same(given: dict[str, Any], expected: dict[str, Any], *, rel: float) 
         assert given[name] == pytest.approx(value, rel=rel, nan_ok=True), name
 
 
-def test_train_step_is_the_same_on_both_backends(on_jax: dict[str, Any]) -> None:
-    on_tensorflow = answer_of(start(sys.executable, "tensorflow", CASES))
+@pytest.fixture(scope="module")
+def on_tensorflow() -> dict[str, Any]:
+    return answer_of(start(sys.executable, "tensorflow", CASES | OF_CLASSES))
+
+
+def test_train_step_is_the_same_on_both_backends(on_jax: dict[str, Any], on_tensorflow: dict[str, Any]) -> None:
     for case in CASES:
         assert_same(on_jax[case], on_tensorflow[case], rel=1e-3)
         assert on_jax[case]["losses"][0] == pytest.approx(on_tensorflow[case]["losses"][0], rel=1e-5)
         assert on_jax[case]["counted"] == [0, 1]
+
+
+@pytest.mark.parametrize("task", OF_CLASSES)
+def test_train_step_of_classes_is_the_same_on_both_backends(
+    on_jax: dict[str, Any], on_tensorflow: dict[str, Any], task: str
+) -> None:
+    assert_same(on_jax[task], on_tensorflow[task], rel=1e-4)
 
 
 def test_train_step_that_is_bad_leaves_everything_finite_on_jax(on_jax: dict[str, Any]) -> None:

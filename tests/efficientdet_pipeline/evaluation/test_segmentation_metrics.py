@@ -89,6 +89,21 @@ def test_boundary_scores_of_shifted_squares() -> None:
     assert boundary_scores(truth, np.zeros_like(truth), 2)[1] == 0.0
 
 
+def test_evaluator_of_a_square_beside_its_place_gives_numbers_found_by_hand() -> None:
+    truth, found = np.zeros((10, 10), int), np.zeros((10, 10), int)
+    truth[2:6, 2:6], found[2:6, 3:7] = 1, 1
+    evaluator = SegmentationEvaluator(2)
+    evaluator.add(truth, found)
+    metrics = evaluator.metrics()
+    # Of 16 pixels each, 12 are common; of the other 84 each, 80.
+    np.testing.assert_allclose(metrics.iou, [80 / 88, 12 / 20])
+    np.testing.assert_allclose(metrics.dice, [160 / 168, 24 / 32])
+    assert metrics.pixel_accuracy == pytest.approx(0.92)
+    # Of the 12 pixels of the rings, the three common ones of the upper and the lower side match without tolerance.
+    assert boundary_scores(truth, found, 2, tolerance=0.0)[1] == pytest.approx(0.5)
+    assert boundary_scores(truth, found, 2, tolerance=1 / np.hypot(10, 10))[1] == 1.0
+
+
 def test_confusion_matrix_has_truth_in_rows() -> None:
     found = confusion_matrix(np.array([0, 0, 1, 2]), np.array([0, 1, 1, 0]), 3)
     assert found.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 0]]

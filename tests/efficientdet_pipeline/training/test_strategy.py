@@ -32,6 +32,13 @@ def test_strategy_of_two_devices_trains_as_one(given: dict[str, Any]) -> None:
     assert given["weights"] < 1e-5
 
 
+@pytest.mark.parametrize("task", ["segmentation", "classification"])
+def test_strategy_of_two_devices_trains_classes_as_one(given: dict[str, Any], task: str) -> None:
+    one, two = given[task]
+    assert two == pytest.approx(one, rel=1e-5)
+    assert one[1] < one[0]
+
+
 def test_strategy_of_two_devices_skips_a_bad_step_of_one_on_both(given: dict[str, Any]) -> None:
     good, bad, again = given["steps"]
     for step in (good, again):

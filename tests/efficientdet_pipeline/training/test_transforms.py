@@ -91,6 +91,7 @@ def test_freeze_backbone_first_says_when_it_trains_the_backbone(detector, caplog
     model: Any = SimpleNamespace(
         network=detector, frozen=frozenset(), callbacks=[], make_train_function=lambda force: None
     )
+    caplog.set_level("INFO", logger="absl")
     FreezeBackboneFirst(2).on_compiled(model)
     [callback] = model.callbacks
     callback.set_model(model)

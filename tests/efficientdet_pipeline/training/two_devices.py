@@ -4,6 +4,8 @@ Prints the results for `test_strategy` as JSON.
 """
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import efficientdet
@@ -18,6 +20,9 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy as devices
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_step import TrainStepModel
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "support"))
+from tiny_classes import TinyClasses, data, objective
 
 TINY = {
     "image_size": 64,
@@ -52,6 +57,15 @@ def train(strategy: tf.distribute.Strategy, options: TrainOptions) -> tuple[Trai
             efficientdet.build_model(config), detection_objective(config, options.optimizer), options, steps_per_epoch=3
         )
     return model, model.fit(batches(), epochs=2, verbose=0, shuffle=False).history["loss"]
+
+
+def train_classes(strategy: tf.distribute.Strategy, options: TrainOptions, *, has_maps: bool) -> list[float]:
+    """Returns the losses of two epochs of a segmentation or a classification."""
+    with strategy.scope():
+        losses = objective(has_maps=has_maps)
+        model = build_training_model(TinyClasses(has_maps=has_maps), losses, options, steps_per_epoch=3)
+    batches_of = tf.data.Dataset.from_tensor_slices(data(12, has_maps=has_maps)).batch(4, drop_remainder=True)
+    return model.fit(batches_of, epochs=2, verbose=0, shuffle=False).history["loss"]
 
 
 def averages(model: TrainStepModel) -> list[np.ndarray]:
@@ -101,14 +115,21 @@ def main() -> None:
     )
     options = compose(TrainOptions, url_dataset="none", batch_size=4, num_epochs=2)
     devices.build_strategy(options)
-    alone, one = train(tf.distribute.get_strategy(), options)
     both = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    of_classes = {
+        name: [train_classes(each, options, has_maps=has_maps) for each in (tf.distribute.get_strategy(), both)]
+        for name, has_maps in (("segmentation", True), ("classification", False))
+    }
+    if sys.argv[1:] == ["classes"]:
+        print(json.dumps(of_classes))
+        return
+    alone, one = train(tf.distribute.get_strategy(), options)
     together, two = train(both, options)
     pairs = zip(averages(alone), averages(together), strict=True)
     difference = max(float(np.abs(a - b).max()) for a, b in pairs)
     # With the same model, because tracing a step on two devices takes a while.
     steps = changed_by_steps(together, both)
-    print(json.dumps({"one": one, "two": two, "weights": difference, "steps": steps}))
+    print(json.dumps({"one": one, "two": two, "weights": difference, "steps": steps, **of_classes}))
 
 
 if __name__ == "__main__":
