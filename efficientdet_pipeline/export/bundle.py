@@ -125,12 +125,14 @@ def write_bundle(
 
     def write_all(staging: Path) -> None:
         nonlocal kept, report
-        for each in formats:
+        for number, each in enumerate(formats, start=1):
             logging.info("Writing %s.", each.name)
             ratios = each.write(detector, each.path(staging, detector.config))
             if isinstance(ratios, Mapping):
                 decibels[each.name] = ratios
-            # The graphs of a format hold its weights several times over.
+            # The graphs of a format hold its weights many times.
+            if each.is_served and not any(later.is_served for later in formats[number:]):
+                detector.release_served()
             _release_memory()
         _write_beside(staging, detector, about)
         if measure is not None:

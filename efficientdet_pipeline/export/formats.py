@@ -40,6 +40,8 @@ class ExportFormat:
     """Returns a predictor in the format's own runtime; None if this program cannot run the format."""
     is_quantized: bool = False
     """Whether calibration images are needed."""
+    is_served: bool = False
+    """Whether it is written from `TrainedDetector.served`."""
     suppresses_like: str = ""
     """For a format with non-maximum suppression: the format of the same network without it."""
 
@@ -133,8 +135,12 @@ def _openvino(name: str, precision: str) -> ExportFormat:
 
 
 _ALL = (
-    ExportFormat(name="saved_model", file="saved_model", write=_write_saved_model, load=_load_saved_model),
-    ExportFormat(name="frozen", file="{model}_frozen.pb", write=_write_frozen_graph, load=_load_frozen_graph),
+    ExportFormat(
+        name="saved_model", file="saved_model", write=_write_saved_model, load=_load_saved_model, is_served=True
+    ),
+    ExportFormat(
+        name="frozen", file="{model}_frozen.pb", write=_write_frozen_graph, load=_load_frozen_graph, is_served=True
+    ),
     *TFLITE.values(),
     *map(_tflite_with_nms, ("float32", "float16", "int8")),
     ExportFormat(name="onnx", file="{model}.onnx", extra="onnx", write=write_onnx, load=onnx_predictor),

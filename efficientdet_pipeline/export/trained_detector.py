@@ -54,6 +54,10 @@ class TrainedDetector:
         """The network with its pre- and post-processing."""
         return ServedDetector(self.network, self.config, mode=self.mode)
 
+    def release_served(self) -> None:
+        """Forgets `served`, whose traced functions hold the weights about twenty times."""
+        self.__dict__.pop("served", None)
+
     def raw_heads(
         self, *, batch_size: int | None, dtype: str, network: Callable[[Tensor], Any] | None = None
     ) -> "RawHeads":

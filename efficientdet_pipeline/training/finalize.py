@@ -37,17 +37,25 @@ def finalize_run(
     report: Report | None = None,
     after_loading: Sequence[Callable[[Path], None]] = (),
 ) -> None:
-    """Writes metrics, validation images and exports; after --mode=train, logs the checkpoint only."""
+    """Writes metrics, validation images and exports; after --mode=train, what compression has made of the kernels."""
+
+    def load(checkpoint: Path) -> None:
+        setup.load_weights(network, checkpoint / checkpoint_io.WEIGHTS)
+        for call in after_loading:
+            call(checkpoint)
+        if options.compression.asked_for:
+            _summarize_compression(options, folder, network)
+
     if evaluator is None:
+        if options.compression.asked_for:
+            load(chosen_checkpoint(folder)[1])
         logging.info("\nDone.")
         _log_paths(("checkpoint", folder.last), ("losses", folder.results), ("curves", folder.curves))
         print_next_command("--mode=export", f"--model_dir={folder.path}")
         return
     primary = setup.layout.primary
     name, chosen = chosen_checkpoint(folder, primary)
-    setup.load_weights(network, chosen / checkpoint_io.WEIGHTS)
-    for call in after_loading:
-        call(chosen)
+    load(chosen)
     marker = checkpoint_io.read_marker(chosen)
     if "metrics" not in marker:
         marker["metrics"] = evaluator().as_dict()
@@ -56,12 +64,6 @@ def finalize_run(
     write_metrics(folder.metrics, metrics, epoch)
     if options.evaluation.eval_name:
         write_metrics(folder.metrics.with_name(f"metrics_{options.evaluation.eval_name}.json"), metrics, epoch)
-    if options.compression.asked_for:
-        from efficientdet_pipeline.compression.summary import summarize, write_summary
-
-        summary = summarize(network, options.compression.asked_for)
-        write_summary(folder.compression, summary)
-        logging.info("Compression: %s; by kernel in %s.", summary.sentence(), folder.compression)
     picture = draw_validation(folder.pictures, evaluator)
     facts: dict[str, str | float] = {"checkpoint": f"the {name} checkpoint", "epoch": epoch}
     write_page = analyse_run(report, folder, evaluator, facts, options.evaluation.engine)
@@ -91,6 +93,14 @@ def finalize_run(
         _print_infer_command(next(iter(exported.values())))
     else:
         print_next_command("--mode=export", f"--model_dir={folder.path}")
+
+
+def _summarize_compression(options: TrainOptions, folder: RunFolder, network: keras.Model) -> None:
+    from efficientdet_pipeline.compression.summary import summarize, write_summary
+
+    summary = summarize(network, options.compression.asked_for)
+    write_summary(folder.compression, summary)
+    logging.info("Compression: %s; by kernel in %s.", summary.sentence(), folder.compression)
 
 
 def chosen_checkpoint(folder: RunFolder, primary: str = "AP") -> tuple[str, Path]:

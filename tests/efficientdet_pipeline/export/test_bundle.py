@@ -13,7 +13,7 @@ import yaml
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.export.bundle import Description, check_checksums, write_bundle
-from efficientdet_pipeline.export.formats import ExportFormat
+from efficientdet_pipeline.export.formats import FORMATS, ExportFormat
 from efficientdet_pipeline.export.gate import GateReport, Measured
 from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
@@ -76,6 +76,26 @@ def test_write_bundle_frees_the_graphs_of_a_format_before_the_next(detector: Tra
     finally:
         gc.enable()
     assert alive == [False]
+
+
+def test_write_bundle_forgets_the_served_graphs_after_their_last_format(
+    detector: TrainedDetector, tmp_path: Path
+) -> None:
+    states: dict[str, bool] = {}
+
+    def form(name: str, *, is_served: bool) -> ExportFormat:
+        def write(detector: TrainedDetector, path: Path) -> None:
+            states[name] = "served" in detector.__dict__
+            if is_served:
+                detector.__dict__.setdefault("served", Cycle())
+            path.write_text("a")
+
+        return ExportFormat(name=name, file=f"{{model}}.{name}", write=write, load=None, is_served=is_served)
+
+    formats = [form("one", is_served=True), form("two", is_served=True), form("three", is_served=False)]
+    write_bundle(detector, tmp_path / "export", formats)
+    assert states == {"one": False, "two": True, "three": False}
+    assert [name for name, each in FORMATS.items() if each.is_served] == ["saved_model", "frozen"]
 
 
 def test_write_bundle_replaces_an_earlier_one_alone(detector: TrainedDetector, tmp_path: Path) -> None:
