@@ -68,7 +68,7 @@ def infer_segmentation(options: InferOptions, predictor: ClassPredictor) -> None
         found = coco_segments(
             class_map,
             label_map,
-            # Images of one name in several folders are told apart by the names of their overlays.
+            # Images of one name in several folders are distinguished by the names of their overlays.
             image_id=path.name if times[path.name] == 1 else picture,
             background=predictor.background,
             chances=chances,
