@@ -40,20 +40,23 @@ def uses_background(files: Sequence[str]) -> bool:
     return False
 
 
-def check_classes_present(train: Sequence[str], val: Sequence[str], label_map: Mapping[int, str]) -> None:
-    """Warns of classes that no pixel of the training or validation maps has; of large sets, some maps are read.
+def check_classes_present(
+    train: Sequence[str], val: Sequence[str], label_map: Mapping[int, str], *, num_train: int
+) -> None:
+    """Warns of classes that no pixel of the training or validation maps has; does nothing for large sets.
 
     Args:
       train: the training shards.
       val: the validation shards, if any.
       label_map: value in the records, from 1 on → class.
+      num_train: number of the training images; above 1,000 nothing is read.
 
     Raises:
       DataError: no pixel of the training maps has a class.
     """
-    found, is_whole = _values(train)
-    if not is_whole:
+    if num_train > _MAPS_READ:
         return
+    found, _ = _values(train)
     if not found & label_map.keys():
         raise DataError(
             "Segmentation needs pixels of a class in the training maps. Received maps of background and ignored pixels "

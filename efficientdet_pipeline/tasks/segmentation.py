@@ -65,7 +65,7 @@ class SegmentationTask:
         """Returns the setup of a run."""
         del hparams
         has_background = uses_background(shards.train)
-        check_classes_present(shards.train, shards.val, shards.label_map)
+        check_classes_present(shards.train, shards.val, shards.label_map, num_train=shards.num_train)
         shift = 0 if has_background else -1
         names = {class_id + shift: label for class_id, label in shards.label_map.items()}
         label_map = {0: BACKGROUND, **names} if has_background else names

@@ -25,17 +25,18 @@ def shard(path: Path, *values: int) -> list[str]:
 
 def test_check_classes_present_names_absent_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     train, val = shard(tmp_path / "train", 1, 2, 255), shard(tmp_path / "val", 0, 1)
-    check_classes_present(train, val, NAMES)
+    check_classes_present(train, val, NAMES, num_train=3)
     assert "No pixel of the training maps is of cow" in caplog.text
     assert "No pixel of the validation maps is of dog:" in caplog.text
     assert "The value 0 is in the validation maps alone" in caplog.text
     assert not uses_background(train)
     assert uses_background(val)
     caplog.clear()
-    check_classes_present(train, (), {1: "cat", 2: "dog"})
+    check_classes_present(train, (), {1: "cat", 2: "dog"}, num_train=3)
+    check_classes_present(train, val, NAMES, num_train=1001)
     assert not caplog.text
 
 
 def test_check_classes_present_refuses_background_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="background and ignored pixels alone"):
-        check_classes_present(shard(tmp_path / "train", 0, 255), (), NAMES)
+        check_classes_present(shard(tmp_path / "train", 0, 255), (), NAMES, num_train=2)
