@@ -16,6 +16,8 @@ BENCHMARKS = {
     "bccd_defaults.json": ["bccd.py", "--config="],
     "mill.json": ["mill.py"],
     "help.json": ["help.py"],
+    "compression_step.json": ["compression_step.py"],
+    "compression_step_lite0.json": ["compression_step.py", "--model_name=efficientdet-lite0"],
     "compression.json": ["compression.py"],
     "compression_d0.json": ["compression.py", "--model_name=efficientdet-d0"],
     "serving.json": ["serving.py"],

@@ -20,6 +20,7 @@ import efficientdet
 import keras
 import numpy as np
 import tensorflow as tf
+from efficientdet.config import DetectorConfig
 from efficientdet.types import GroundTruth
 from timing import median_seconds
 
@@ -28,6 +29,7 @@ from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training import strategy
 from efficientdet_pipeline.training.build import build_training_model
+from efficientdet_pipeline.training.train_step import TrainStepModel
 
 
 def yardstick(size: int, batch: int) -> Callable[[], None]:
@@ -36,7 +38,7 @@ def yardstick(size: int, batch: int) -> Callable[[], None]:
     model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
     images = np.random.default_rng(0).uniform(0, 255, (batch, size, size, 3)).astype("float32")
     classes = np.zeros((batch,), "int32")
-    return _step_of(model, (images, classes))
+    return step_of(model, (images, classes))
 
 
 def detector_step(
@@ -44,21 +46,31 @@ def detector_step(
 ) -> Callable[[], None]:
     """Returns a whole training step of a detector: matching, losses, clipping, momentum and averaging."""
     config = efficientdet.get_config(name, image_size=size, num_classes=num_classes, **network)
-    options = compose(TrainOptions, url_dataset="none", batch_size=batch, precision=precision)
+    return step_of(training_model(config, batch, precision=precision), random_batch(size, batch, num_classes))
+
+
+def training_model(config: DetectorConfig, batch: int, **given: str) -> TrainStepModel:
+    """Returns the training model of a detector; `given` are options of a training."""
+    options = compose(TrainOptions, url_dataset="none", batch_size=batch, **given)
     strategy.build_strategy(options)
-    model = build_training_model(
+    return build_training_model(
         efficientdet.build_model(config), detection_objective(config, options.optimizer), options, steps_per_epoch=100
     )
+
+
+def random_batch(size: int, batch: int, num_classes: int) -> tuple[np.ndarray, GroundTruth]:
+    """Returns noise images with 15 random boxes each."""
     random = np.random.default_rng(0)
     images = random.standard_normal((batch, size, size, 3)).astype("float32")
     corners = random.uniform(0, size * 0.7, (batch, 100, 2))
     boxes = np.concatenate([corners, corners + random.uniform(8, size * 0.3, (batch, 100, 2))], -1).astype("float32")
     class_ids = random.integers(1, num_classes + 1, (batch, 100)).astype("int32")
     boxes[:, 15:], class_ids[:, 15:] = -1, -1
-    return _step_of(model, (images, GroundTruth(boxes, class_ids)))
+    return images, GroundTruth(boxes, class_ids)
 
 
-def _step_of(model: keras.Model, batch: tuple) -> Callable[[], None]:
+def step_of(model: keras.Model, batch: tuple) -> Callable[[], None]:
+    """Returns a function that trains a model for one step, on the same batch each time."""
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
     model.make_train_function()
     return lambda: tf.nest.map_structure(np.asarray, model.train_function(iterator))

@@ -1,7 +1,7 @@
 """The kernels of a network that compression works on."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -11,6 +11,8 @@ from efficientdet_pipeline.errors import OptionsError
 
 SPARSE = 0.1
 """Share of zeros from which a kernel counts as pruned."""
+_LARGE = 0.9
+"""Share of the weights of all but depthwise kernels that the large kernels hold together."""
 
 
 @dataclass(frozen=True)
@@ -53,18 +55,36 @@ def compressible_kernels(network: keras.Model, pattern: str = "", *, option: str
     return kernels
 
 
+def large_kernels(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Returns the largest kernels in the order given, without depthwise ones.
+
+    Together they hold nine tenths of the weights of full and 1x1 convolutions and dense layers. Depthwise kernels and
+    the small ones of a neck and its heads hold few weights and most of the sensitivity: an EfficientDet-lite0 half of
+    whose weights become zero, without training, has an AP of .03 in place of .52 if every kernel loses half of its
+    weights, and of .51 if the large ones lose as many.
+    """
+    sizes = {kernel.name: int(np.prod(kernel.variable.shape)) for kernel in kernels if not kernel.is_depthwise}
+    missing = _LARGE * sum(sizes.values())
+    chosen = set()
+    for name in sorted(sizes, key=lambda each: -sizes[each]):
+        if missing > 0:
+            chosen.add(name)
+            missing -= sizes[name]
+    return [kernel for kernel in kernels if kernel.name in chosen]
+
+
 def sparsity(kernel: Kernel) -> float:
     """Returns the share of zeros of a kernel."""
     return float(np.mean(np.asarray(kernel.variable.value) == 0))
 
 
-def overall_sparsity(kernels: list[Kernel]) -> float:
+def overall_sparsity(kernels: Sequence[Kernel]) -> float:
     """Returns the share of zeros of all kernels together."""
     zeros = sum(int(np.sum(np.asarray(kernel.variable.value) == 0)) for kernel in kernels)
     return zeros / max(1, sum(int(np.prod(kernel.variable.shape)) for kernel in kernels))
 
 
-def sparsity_by_layer(kernels: list[Kernel]) -> Mapping[str, float]:
+def sparsity_by_layer(kernels: Sequence[Kernel]) -> Mapping[str, float]:
     """Returns the share of zeros of each kernel, by name, and of all, as `all`, for TensorBoard."""
     values = {kernel.name: sparsity(kernel) for kernel in kernels}
     return {f"sparsity/{name}": value for name, value in values.items()} | {"sparsity_all": overall_sparsity(kernels)}

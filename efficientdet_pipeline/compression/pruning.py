@@ -5,6 +5,7 @@ run goes on with them. The trained weights hold zeros, and an export needs
 nothing else.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -14,7 +15,14 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientdet_pipeline.compression.kernels import SPARSE, Kernel, compressible_kernels, overall_sparsity, sparsity
+from efficientdet_pipeline.compression.kernels import (
+    SPARSE,
+    Kernel,
+    compressible_kernels,
+    large_kernels,
+    overall_sparsity,
+    sparsity,
+)
 from efficientdet_pipeline.compression.tfmot import import_tfmot
 from efficientdet_pipeline.options.compression import PruneSpec
 
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 UPDATES = 20
 """Updates of the masks in a schedule whose frequency is not given, at least; tfmot's 100 steps suit long trainings."""
 MAX_FREQUENCY = 100
+MAX_SPARSITY = 0.95
+"""Of the large kernels, for zeros that the others are spared."""
 
 Averages = Callable[[], Mapping[str, keras.Variable]]
 """→ the averages of variables, by the variables' paths."""
@@ -77,7 +87,10 @@ class KeptZeros(MaskedKernels):
 
 
 class MagnitudePruning(MaskedKernels):
-    """Sets the smallest weights of each kernel to zero, more and more of them, on tfmot's schedules.
+    """Sets the smallest weights of kernels to zero, more and more of them, on tfmot's schedules.
+
+    Without a pattern, the large kernels lose as many weights as there are to
+    be zeros in all kernels, and the others stay whole.
 
     Blocks need kernels that are matrices, that is 1x1 convolutions and dense
     layers; the others are pruned weight by weight. m zeros of n are input
@@ -94,11 +107,10 @@ class MagnitudePruning(MaskedKernels):
     def __init__(
         self, network: keras.Model, spec: PruneSpec, *, num_steps: int, averages: Averages | None = None
     ) -> None:
-        kernels = compressible_kernels(network, spec.pattern)
-        if spec.sparsity_m_by_n is not None:
-            kernels = [kernel for kernel in kernels if not kernel.is_depthwise and len(kernel.variable.shape) in (2, 4)]
+        kernels, spec = pruned_kernels(network, spec)
         super().__init__(kernels, prefix="prune", averages=averages)
         self.spec = spec
+        """Its sparsity is that of each pruned kernel."""
         self.schedule = pruning_schedule(spec, num_steps)
         self.thresholds = [
             keras.Variable(0.0, trainable=False, dtype="float32", aggregation="only_first_replica",
@@ -148,6 +160,35 @@ class MagnitudePruning(MaskedKernels):
         )
 
 
+def pruned_kernels(network: keras.Model, spec: PruneSpec) -> tuple[list[Kernel], PruneSpec]:
+    """Returns the kernels that are pruned, and the spec with the sparsity of each of them.
+
+    Args:
+      network: any Keras model.
+      spec: its sparsity is that of each kernel that its pattern names; without a pattern, of all kernels together.
+    """
+    every = compressible_kernels(network, spec.pattern)
+    kernels = every if spec.pattern else large_kernels(every)
+    if spec.sparsity_m_by_n is not None:
+        return [each for each in kernels if not each.is_depthwise and len(each.variable.shape) in (2, 4)], spec
+    factor = _num_weights(every) / max(1, _num_weights(kernels))
+    if not kernels or factor * spec.sparsity > MAX_SPARSITY:
+        logging.info("Pruning all %d kernels, since the large ones do not suffice.", len(every))
+        return every, spec
+    if len(kernels) < len(every):
+        logging.info(
+            "Pruning %.1f %% of the weights of the %d largest kernels, which is %.1f %% of the weights of all %d; "
+            "depthwise and small kernels stay whole (pattern=. prunes every kernel).",
+            100 * factor * spec.sparsity, len(kernels), 100 * spec.sparsity, len(every),
+        )  # fmt: skip
+    initial = factor * spec.initial_sparsity
+    return kernels, dataclasses.replace(spec, sparsity=factor * spec.sparsity, initial_sparsity=initial)
+
+
+def _num_weights(kernels: Sequence[Kernel]) -> int:
+    return sum(int(np.prod(kernel.variable.shape)) for kernel in kernels)
+
+
 def pruning_schedule(spec: PruneSpec, num_steps: int) -> "PruningSchedule":
     """Returns tfmot's schedule.
 
@@ -170,6 +211,8 @@ def pruning_schedule(spec: PruneSpec, num_steps: int) -> "PruningSchedule":
 def prune(network: keras.Model, spec: PruneSpec) -> float:
     """Prunes a network at once, to the final sparsity, and returns the share of zeros.
 
+    The share is that of the kernels that the pattern names; of all kernels without one.
+
     Args:
       network: any Keras model with its trained weights, which are changed.
       spec: its sparsity, blocks and pattern count; its schedule does not.
@@ -184,7 +227,7 @@ def prune(network: keras.Model, spec: PruneSpec) -> float:
     )
     pruning = MagnitudePruning(network, at_once, num_steps=1)
     pruning.update(tf.constant(0))
-    return overall_sparsity(pruning.kernels)
+    return overall_sparsity(compressible_kernels(network, spec.pattern))
 
 
 def _has_blocks(kernel: Kernel, block_size: tuple[int, int]) -> bool:

@@ -30,7 +30,7 @@ class PruneSpec:
     """Magnitude pruning, with the argument names of tensorflow-model-optimization."""
 
     sparsity: float = 0.5
-    """Final share of zeros in each kernel."""
+    """Final share of zeros: of each kernel that the pattern names; without a pattern, of all kernels together."""
     schedule: str = "polynomial"
     initial_sparsity: float = 0.0
     begin_step: int = 0
@@ -44,7 +44,7 @@ class PruneSpec:
     sparsity_m_by_n: tuple[int, int] | None = None
     """(m, n): m zeros in n consecutive input channels, from begin_step on."""
     pattern: str = ""
-    """Regular expression, searched in the paths of the kernels. Empty: all."""
+    """Regular expression, searched in the paths of the kernels. Empty: the largest, without depthwise kernels."""
 
     def __post_init__(self) -> None:
         _check("prune", 0 <= self.sparsity < 1, "sparsity", self.sparsity, "at least 0 and below 1", "0.5")
@@ -124,9 +124,10 @@ class CompressionOptions(Options):
 
     prune: str = option(
         "",
-        "Prune weights by magnitude while training: 0.5 for half of each kernel, 2:4 for two zeros in four input "
-        "channels, or pairs such as sparsity=0.7,schedule=constant,begin_step=100,pattern=neck/. docs/compression.md "
-        "lists the keys. Start from trained weights. TensorFlow only.",
+        "Prune weights by magnitude while training: 0.5 for half of all weights, 2:4 for two zeros in four input "
+        "channels, or pairs such as sparsity=0.7,schedule=constant,begin_step=100,pattern=neck/. Without a pattern, "
+        "the large kernels are pruned; depthwise and small ones stay whole. docs/compression.md lists the keys. Start "
+        "from trained weights. TensorFlow only.",
         bare=True,
     )
     quantize: str = option(

@@ -209,14 +209,14 @@ class Pruning(ModelTransform):
 
     def on_compiled(self, model: TrainStepModel) -> None:
         """Adds the step hook that masks the weights, and logs the sparsity after each epoch."""
-        from efficientdet_pipeline.compression.kernels import sparsity_by_layer
+        from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity_by_layer
         from efficientdet_pipeline.compression.pruning import MagnitudePruning
 
         pruning = MagnitudePruning(
             model.network, self.spec, num_steps=self.num_steps, averages=partial(_averages, model)
         )
         model.add_step_hook(pruning)
-        model.epoch_values.append(partial(sparsity_by_layer, pruning.kernels))
+        model.epoch_values.append(partial(sparsity_by_layer, compressible_kernels(model.network)))
 
 
 class QuantizationAwareTraining(ModelTransform):
@@ -261,7 +261,7 @@ class QuantizationAwareTraining(ModelTransform):
             kept = KeptZeros(compressible_kernels(network), averages=partial(_averages, model))
             if kept.masks:
                 model.add_step_hook(kept)
-                model.epoch_values.append(partial(sparsity_by_layer, kept.kernels))
+                model.epoch_values.append(partial(sparsity_by_layer, compressible_kernels(network)))
 
 
 class Clustering(ModelTransform):
@@ -273,7 +273,7 @@ class Clustering(ModelTransform):
     def on_model(self, model: TrainStepModel) -> None:
         """Makes the clustered network the one that is trained and evaluated, and trains the centroids as well."""
         from efficientdet_pipeline.compression.clustering import ClusteredNetwork, ZeroCentroids
-        from efficientdet_pipeline.compression.kernels import sparsity_by_layer
+        from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity_by_layer
         from efficientdet_pipeline.compression.pruning import KeptZeros
 
         clustered = ClusteredNetwork(model.network, self.spec)
@@ -291,7 +291,7 @@ class Clustering(ModelTransform):
         if zeros:
             model.add_step_hook(KeptZeros(zeros, averages=partial(_averages, model)))
             model.add_step_hook(ZeroCentroids(clustered))
-            model.epoch_values.append(partial(sparsity_by_layer, zeros))
+            model.epoch_values.append(partial(sparsity_by_layer, compressible_kernels(model.network)))
 
 
 def _averages(model: TrainStepModel) -> Mapping[str, keras.Variable]:

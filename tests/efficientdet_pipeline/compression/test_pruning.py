@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tiny_network import tiny_network
 
-from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity
+from efficientdet_pipeline.compression.kernels import compressible_kernels, large_kernels, sparsity
 from efficientdet_pipeline.compression.pruning import KeptZeros, MagnitudePruning, prune, pruning_schedule
 from efficientdet_pipeline.compression.tfmot import import_tfmot
 from efficientdet_pipeline.errors import OptionsError
@@ -26,7 +26,7 @@ def kernel_of(network: keras.Model) -> np.ndarray:
 def test_prune_zeroes_the_smallest_weights_of_each_kernel() -> None:
     network = tiny_network("efficientdet-d0")
     before = {kernel.name: np.array(kernel.variable.value) for kernel in compressible_kernels(network)}
-    assert prune(network, PruneSpec(sparsity=0.75)) == pytest.approx(0.75, abs=0.003)
+    assert prune(network, PruneSpec(sparsity=0.75, pattern=".")) == pytest.approx(0.75, abs=0.003)
     for kernel in compressible_kernels(network):
         values, old = np.asarray(kernel.variable.value), before[kernel.name]
         kept = values != 0
@@ -41,7 +41,7 @@ def test_prune_zeroes_the_smallest_weights_of_each_kernel() -> None:
 def test_prune_leaves_two_of_four_input_channels() -> None:
     is_pruned_m_by_n = import_tfmot("sparsity.keras.pruning_utils").is_pruned_m_by_n
     network = tiny_network()
-    prune(network, PruneSpec(sparsity_m_by_n=(2, 4)))
+    prune(network, PruneSpec(sparsity_m_by_n=(2, 4), pattern="."))
     for kernel in compressible_kernels(network):
         if kernel.is_depthwise:
             assert sparsity(kernel) == 0
@@ -66,6 +66,26 @@ def test_prune_matches_a_pattern_and_says_what_names_look_like() -> None:
     assert pruned == [f"neck/cell_0/node_{node}/conv/pointwise_kernel" for node in range(6)]
     with pytest.raises(OptionsError, match=r"Received 'nothing' \(--prune\); names look like backbone/stem_conv"):
         prune(network, PruneSpec(pattern="nothing"))
+
+
+def test_prune_takes_the_zeros_of_all_weights_from_the_large_kernels() -> None:
+    network = tiny_network()
+    kernels = compressible_kernels(network)
+    chosen = large_kernels(kernels)
+    sizes = {each.name: int(np.prod(each.variable.shape)) for each in kernels if not each.is_depthwise}
+    assert 0.9 <= sum(sizes[each.name] for each in chosen) / sum(sizes.values()) < 0.95
+    names = {each.name for each in chosen}
+    others = [each for each in kernels if each.name in sizes and each.name not in names]
+    assert max(sizes[each.name] for each in others) <= min(sizes[name] for name in names)
+    assert prune(network, PruneSpec(sparsity=0.5)) == pytest.approx(0.5, abs=0.003)
+    assert all((sparsity(each) > 0.5) == (each.name in names) for each in kernels)
+    assert sum(map(sparsity, others)) == 0
+
+
+def test_prune_takes_every_kernel_where_the_large_ones_do_not_suffice() -> None:
+    network = tiny_network()
+    assert prune(network, PruneSpec(sparsity=0.9)) == pytest.approx(0.9, abs=0.003)
+    assert all(sparsity(each) > 0.8 for each in compressible_kernels(network))
 
 
 @pytest.mark.parametrize(
