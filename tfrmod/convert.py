@@ -159,7 +159,7 @@ class _Conversion:
         """Returns the folders of chunks, shards and notes; removes those of another conversion."""
         settings = self.settings._replace(class_names=sorted(self.settings.class_names or ()))
         validation = _digest([CONVERTER, self.fingerprint, *map(repr, settings), self.options.max_images])
-        writing = _digest([validation, self.options.shaping()])
+        writing = _digest([validation, self.options.shaping(), self.label_map])
         folders = (staging / f"chunks-{validation}", staging / f"shards-{writing}", staging / f"notes-{writing}")
         for left in staging.iterdir():
             if left not in folders:

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from efficientdet_pipeline.data.absent_classes import log_absent_classes
 from efficientdet_pipeline.errors import DataError
 from tfrmod.example import decode_example
 from tfrmod.masks import IGNORED, png_array
 from tfrmod.tfrecord_io import read_records
 
 _MAPS_READ = 1000
-_CLASSES_NAMED = 5
 
 
 def uses_background(files: Sequence[str]) -> bool:
@@ -62,17 +62,14 @@ def check_classes_present(
             "Segmentation needs pixels of a class in the training maps. Received maps of background and ignored pixels "
             "alone; check the values of the masks."
         )
-    if absent := _named(label_map, found):
-        logging.warning("No pixel of the training maps is of %s: the network cannot learn this.", absent)
+    absent = [name for key, name in label_map.items() if key not in found]
+    log_absent_classes("pixel of the training maps", absent, "the network cannot learn this")
     evaluated, is_whole = _values(val)
     if not val or not is_whole:
         return
-    if absent := _named({key: name for key, name in label_map.items() if key in found}, evaluated):
-        logging.warning(
-            "No pixel of the validation maps is of %s: mean IoU and Dice are without it, or 0 for it where the network "
-            "predicts it.",
-            absent,
-        )
+    absent = [name for key, name in label_map.items() if key in found - evaluated]
+    effect = "mean IoU and Dice are without it, or 0 for it where the network predicts it"
+    log_absent_classes("pixel of the validation maps", absent, effect)
     if 0 in evaluated and 0 not in found:
         logging.warning("The value 0 is in the validation maps alone: its pixels are not evaluated.")
 
@@ -85,9 +82,3 @@ def _values(files: Sequence[str]) -> tuple[set[int], bool]:
         encoded = decode_example(serialized).segmentation
         values |= set(np.unique(png_array(encoded)).tolist()) if encoded else set()
     return values - {IGNORED}, next(records, None) is None
-
-
-def _named(label_map: Mapping[int, str], found: set[int]) -> str:
-    absent = [name for key, name in label_map.items() if key not in found]
-    more = f" and {len(absent) - _CLASSES_NAMED} other classes" if len(absent) > _CLASSES_NAMED else ""
-    return ", ".join(absent[:_CLASSES_NAMED]) + more

@@ -1,6 +1,5 @@
 """Evaluator of classification: runs a network over the images of shards and measures it."""
 
-import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.data.class_batches import ClassRecord, evaluation_class_images
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.class_evaluation import NUM_WORST, ClassEvaluation, WorstImage, jpeg_of
+from efficientdet_pipeline.evaluation.class_metrics_text import format_class_metrics
 from efficientdet_pipeline.evaluation.classification_metrics import ClassificationMetrics, classification_metrics
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.inference.class_predictor import classifier_probabilities
@@ -113,10 +113,12 @@ def evaluate_classes(
 
 def metrics_of(measured: ClassificationMetrics, names: Sequence[str]) -> Metrics:
     """Returns the numbers of a classification; -1 where nothing was there to measure."""
-    values = {name: _number(value) for name, value in measured.values().items() if name in NUMBERS}
+    values = {
+        name: float(np.nan_to_num(value, nan=UNDEFINED)) for name, value in measured.values().items() if name in NUMBERS
+    }
     columns = {PRIMARY: measured.recall, "precision": measured.precision}
     per_class = {
-        title: {name: _number(float(value)) for name, value in zip(names, column, strict=True)}
+        title: {name: float(np.nan_to_num(value, nan=UNDEFINED)) for name, value in zip(names, column, strict=True)}
         for title, column in columns.items()
     }
     return Metrics({name: values[name] for name in NUMBERS}, PRIMARY, per_class)
@@ -124,15 +126,9 @@ def metrics_of(measured: ClassificationMetrics, names: Sequence[str]) -> Metrics
 
 def format_classification(metrics: Mapping[str, Any]) -> str:
     """Returns the content of metrics.json as lines of text; a dash where nothing was there to measure."""
-    lines = ["   ".join(f"{name} {_text(metrics[name])}" for name in NUMBERS)]
-    of_classes = metrics["per_class"]
-    if len(of_classes) <= TOP:
-        lines.append(f"top5 is always 1 with {TOP} classes or fewer.")
-    width = max(len("class"), *map(len, of_classes))
-    lines += ["", f"{'class':<{width}}  recall  precision"]
-    for name, value in of_classes.items():
-        lines.append(f"{name:<{width}}   {_text(value)}  {_text(metrics['per_class_precision'][name])}")
-    return "\n".join(line.rstrip() for line in lines)
+    text = format_class_metrics(metrics, NUMBERS, {"recall": "per_class", "precision": "per_class_precision"})
+    few = len(metrics["per_class"]) <= TOP
+    return text.replace("\n", f"\ntop5 is always 1 with {TOP} classes or fewer.\n", 1) if few else text
 
 
 def _worst(record: ClassRecord, chances: np.ndarray, number: int, network: ClassificationNetwork) -> WorstImage:
@@ -150,11 +146,3 @@ def _drawn(record: ClassRecord, chances: np.ndarray, network: ClassificationNetw
     )
     image = resize_to_fit(record.image.numpy(), np.zeros((0, 4)), _TILE)[0]
     return contact_sheet([image], titles=[title if len(title) <= 34 else f"{title[:33]}…"])
-
-
-def _number(value: float) -> float:
-    return float(UNDEFINED) if math.isnan(value) else value
-
-
-def _text(value: float) -> str:
-    return f"{value:5.3f}" if value >= 0 else f"{'-':>5}"

@@ -21,6 +21,7 @@ from efficientdet_pipeline.data.semantic_batches import (
 )
 from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.class_evaluation import NUM_WORST, ClassEvaluation, WorstImage, jpeg_of
+from efficientdet_pipeline.evaluation.class_metrics_text import format_class_metrics
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.evaluation.segmentation_metrics import SegmentationEvaluator, SegmentationMetrics
 from efficientdet_pipeline.models.segmentation import SegmentationNetwork
@@ -152,7 +153,7 @@ def _class_map_function(model: keras.Model) -> Any:
 
 def metrics_of(measured: SegmentationMetrics, label_map: Mapping[int, str]) -> Metrics:
     """Returns the metrics of a segmentation; -1 where undefined."""
-    values = {name: _number(value) for name, value in measured.values(label_map).items()}
+    values = {name: float(np.nan_to_num(value, nan=UNDEFINED)) for name, value in measured.values(label_map).items()}
     per_class: dict[str, dict[str, float]] = {title: {} for title in PER_CLASS}
     for name, value in values.items():
         title, slash, of_class = name.partition("/")
@@ -165,21 +166,7 @@ def metrics_of(measured: SegmentationMetrics, label_map: Mapping[int, str]) -> M
     )
 
 
-def _number(value: float) -> float:
-    return float(UNDEFINED) if math.isnan(value) else value
-
-
 def format_metrics(metrics: Mapping[str, Any]) -> str:
     """Returns the content of metrics.json as lines of text; undefined metrics as a dash."""
-    lines = ["   ".join(f"{name} {_text(metrics[name])}" for name in NUMBERS)]
-    of_classes = metrics["per_class"]
-    width = max(len("class"), *map(len, of_classes))
-    lines += ["", f"{'class':<{width}}    IoU   Dice  boundary_F1"]
-    for name, value in of_classes.items():
-        others = metrics["per_class_Dice"][name], metrics["per_class_boundary_F1"][name]
-        lines.append(f"{name:<{width}}  {_text(value)}  {_text(others[0])}  {_text(others[1])}")
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _text(value: float) -> str:
-    return f"{value:5.3f}" if value >= 0 else f"{'-':>5}"
+    columns = {"IoU": "per_class", "Dice": "per_class_Dice", "boundary_F1": "per_class_boundary_F1"}
+    return format_class_metrics(metrics, NUMBERS, columns)

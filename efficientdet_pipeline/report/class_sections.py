@@ -10,6 +10,8 @@ from efficientdet_pipeline.report.markup import cards, number, paragraph, sectio
 
 MAX_MATRIX = 25
 """Classes of the confusion matrix; of more, those that are confused most are shown."""
+MAX_ABSENT = 10
+"""Classes up to which those that neither occur nor were predicted are listed, too."""
 _MEANINGS = {
     "mIoU": "Intersection over union, the mean over the classes; the number that segmentations are ranked by.",
     "pixel_accuracy": "Share of the pixels whose class is right; large classes decide it.",
@@ -74,7 +76,9 @@ def _classes_section(evaluation: ClassEvaluation) -> str:
     total = max(1, int(there.sum()))
     primary = evaluation.metrics.primary
     rows = []
-    for place, name in enumerate(evaluation.names):
+    places = _listed(evaluation)
+    for place in places:
+        name = evaluation.names[place]
         values = [per_class[title].get(name) for title in per_class]
         first = per_class[primary].get(name) if primary in per_class else None
         bar = tag("span", "", class_="bar", style=f"--v:{max(0.0, first):.3f}") if first is not None else ""
@@ -84,20 +88,33 @@ def _classes_section(evaluation: ClassEvaluation) -> str:
         rows.append((text(name), f"{there[place]:,}", f"{there[place] / total:.1%}", f"{found[place]:,}", *cells))
     unit = evaluation.unit.capitalize()
     head = ["Class", unit, "Share", "Predicted", *(_COLUMNS.get(name, name) for name in per_class)]
+    left = len(evaluation.names) - len(places)
     return section(
         "classes",
         "Classes",
+        paragraph(f"Not listed: {left} classes that neither occur nor were predicted.") if left else "",
         table(head, rows, caption="Numbers by class", numeric=range(1, len(head)), is_sortable=True),
     )
 
 
+def _listed(evaluation: ClassEvaluation) -> list[int]:
+    """Returns the classes of the tables; of many, those that occur or were predicted."""
+    size = len(evaluation.names)
+    if size <= MAX_ABSENT:
+        return list(range(size))
+    found: list[int] = np.flatnonzero(evaluation.confusion.sum(axis=0) + evaluation.confusion.sum(axis=1)).tolist()
+    return found
+
+
 def _confusion_section(evaluation: ClassEvaluation) -> str:
     size = len(evaluation.names)
-    places = list(range(size))
-    if size > MAX_MATRIX:
+    places = _listed(evaluation)
+    note = f"Shown are the {len(places)} of {size} classes that occur or were predicted." if len(places) < size else ""
+    if len(places) > MAX_MATRIX:
+        note = f"Shown are the {MAX_MATRIX} classes that are confused most of {size}."
         between = evaluation.confusion * ~np.eye(size, dtype=bool)
-        order = np.argsort(-(between.sum(axis=0) + between.sum(axis=1)), kind="stable")
-        places = sorted(order[:MAX_MATRIX].tolist())
+        confused = (between.sum(axis=0) + between.sum(axis=1))[places]
+        places = sorted(places[index] for index in np.argsort(-confused, kind="stable")[:MAX_MATRIX].tolist())
     names = [evaluation.names[place] for place in places]
     head = tag("th", text("there ↓ / predicted →"), scope="col")
     head += "".join(tag("th", tag("span", text(name)), scope="col") for name in names)
@@ -111,7 +128,6 @@ def _confusion_section(evaluation: ClassEvaluation) -> str:
     pairs = [
         f"{there} taken for {seen}: {times:,} {evaluation.unit}" for there, seen, times in evaluation.most_confused(5)
     ]
-    note = f"Shown are the {MAX_MATRIX} classes that are confused most of {size}." if size > MAX_MATRIX else ""
     return section(
         "confusion",
         "Confusion matrix",

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 from efficientdet.classification_training import ClassificationObjective
 from efficientdet.classifier import ClassifierConfig, build_classifier
 from efficientdet.imagenet import imagenet_config
 
 from efficientdet_pipeline.augment.image_class import ClassAugmentConfig
+from efficientdet_pipeline.data.absent_classes import log_absent_classes
 from efficientdet_pipeline.data.class_batches import HostShare, training_class_batches
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import DataError, OptionsError
@@ -47,7 +47,6 @@ LAYOUT = LogLayout(
     primary=PRIMARY,
     panels=panels(LOSSES, {"accuracy": ("accuracy", "balanced_accuracy"), "top-5 accuracy": ("top5",)}),
 )
-_CLASSES_NAMED = 5
 _IDLE = (*OF_DETECTORS, *OF_SEGMENTATION, "jitter_min", "jitter_max", "gamma")
 
 
@@ -93,7 +92,7 @@ class ClassificationTask:
             raise DataError(
                 f"A classification needs images of two classes or more. The shards have {shards.num_classes}."
             )
-        _log_absent_classes(shards)
+        _check_classes_present(shards)
         label_map = {class_id - 1: label for class_id, label in shards.label_map.items()}
         config = ClassifierConfig(backbone_name=name, num_classes=max(label_map) + 1)
         network = ClassificationNetwork(config, label_map, self.image_size(name, options, hparams))
@@ -108,7 +107,7 @@ class ClassificationTask:
         return ClassificationSetup(options=options, network=network, shards=None)
 
 
-def _log_absent_classes(shards: Shards) -> None:
+def _check_classes_present(shards: Shards) -> None:
     """Warns of classes without training or validation images, where the run converted them."""
     splits = shards.made.splits if shards.made is not None else {}
     for name, what, effect in (
@@ -116,10 +115,7 @@ def _log_absent_classes(shards: Shards) -> None:
         ("val", "validation", "its recall is not known, and balanced accuracy is without it"),
     ):
         counts = splits[name].boxes_per_class if name in splits and splits[name].num_images else {}
-        absent = [label for label, count in counts.items() if not count]
-        if absent:
-            more = f" and {len(absent) - _CLASSES_NAMED} other classes" if len(absent) > _CLASSES_NAMED else ""
-            logging.warning("No %s image is of %s%s: %s.", what, ", ".join(absent[:_CLASSES_NAMED]), more, effect)
+        log_absent_classes(f"{what} image", [label for label, count in counts.items() if not count], effect)
 
 
 def _encoder(options: TrainOptions, model_name: str) -> tuple[PretrainedOptions, str]:

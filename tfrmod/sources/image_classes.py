@@ -7,6 +7,7 @@ conversion, splits and the detection of duplicates are those of other sources.
 import csv
 import io
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -27,6 +28,7 @@ from tfrmod.text import clean_name, read_text
 _FILE_COLUMNS = ("filename", "file", "image", "image_path", "path", "image_id", "id")
 _CLASS_COLUMNS = ("label", "class", "class_name", "category", "target")
 _MAX_CSV_BYTES = 1 << 28
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
 def is_class_folders(folder: Path, files: Files) -> bool:
@@ -182,7 +184,7 @@ def _listing(
     folder: Path, classes: dict[str, str], splits: dict[str, str], problems: list[Problem], expected: str
 ) -> Listing:
     cleaned = {path: clean_name(name) for path, name in classes.items()}
-    names = sorted(set(cleaned.values()))
+    names = _in_order(set(cleaned.values()))
     if len(names) < 2:
         raise DatasetError(
             f"A classifier needs images of two classes or more in {folder}, {expected}. Found {len(names)}"
@@ -206,6 +208,12 @@ def _listing(
         sets={name: tuple(positions) for name, positions in sets.items()},
         label_map=dict(enumerate(names, start=1)),
     )
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Returns the names sorted; by value if all are integers, so that 10 follows 2."""
+    ordered = sorted(names)
+    return sorted(ordered, key=int) if all(_INTEGER.fullmatch(name) for name in ordered) else ordered
 
 
 def read(folder: Path, entry: Entry, *, masks: bool = False) -> Reading:

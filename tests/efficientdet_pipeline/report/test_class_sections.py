@@ -6,7 +6,7 @@ import numpy as np
 
 from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation, WorstImage
 from efficientdet_pipeline.evaluation.metrics import Metrics
-from efficientdet_pipeline.report.class_sections import MAX_MATRIX, class_headline, class_sections
+from efficientdet_pipeline.report.class_sections import MAX_ABSENT, MAX_MATRIX, class_headline, class_sections
 from efficientdet_pipeline.report.contents import ReportContents
 from efficientdet_pipeline.report.page import report_page
 
@@ -48,3 +48,19 @@ def test_class_sections_show_the_most_confused_of_many_classes() -> None:
     assert f"The {MAX_MATRIX} classes" not in markup
     assert f"class{size - 1}" in markup
     assert f"class{size - 2}<" not in markup
+
+
+def test_class_sections_leave_absent_classes_of_many_out() -> None:
+    size = MAX_ABSENT + 1
+    confusion = np.zeros((size, size), np.int64)
+    confusion[3, 3] = confusion[3, 7] = 1
+    many = dataclasses.replace(
+        evaluation(), names=tuple(f"class{number}" for number in range(size)), confusion=confusion
+    )
+    sections = {name: markup for name, _, markup in class_sections(many)}
+    assert "Not listed: 9 classes that neither occur nor were predicted." in sections["classes"]
+    assert "Shown are the 2 of 11 classes that occur or were predicted." in sections["confusion"]
+    for markup in (sections["classes"], sections["confusion"]):
+        assert "class3<" in markup
+        assert "class7<" in markup
+        assert "class4<" not in markup

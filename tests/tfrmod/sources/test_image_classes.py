@@ -42,6 +42,20 @@ def test_list_class_folders_without_splits_has_no_sets(put) -> None:
     assert listing.label_map == {1: "cat", 2: "training shoes"}
 
 
+@pytest.mark.parametrize(
+    ("names", "ordered"),
+    [
+        (("10", "2", "1"), ["1", "2", "10"]),
+        (("-1", "07", "7", "10"), ["-1", "07", "7", "10"]),
+        (("10", "2", "two"), ["10", "2", "two"]),
+        (("10", "2", "1.5"), ["1.5", "10", "2"]),
+    ],
+)
+def test_list_class_folders_orders_integers_by_value(put, names: tuple[str, ...], ordered: list[str]) -> None:
+    listing = image_classes.list_class_folders(put({f"{name}/a.jpg": None for name in names}))
+    assert listing.label_map == dict(enumerate(ordered, start=1))
+
+
 def test_list_class_folders_refuses_loose_images_and_single_classes(put) -> None:
     folder = put({"cat/1.jpg": None, "2.jpg": None})
     assert not image_classes.is_class_folders(folder, list_files(folder))

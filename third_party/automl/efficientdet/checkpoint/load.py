@@ -56,7 +56,9 @@ class LoadReport:
             words.append(f"Missing in it, and unchanged: {_summary(self.missing)}.")
         if self.left_over:
             classifier = all("/head/" in key for key in self.left_over)
-            why = "the classifier, which a detector does not have" if classifier else "the model has no such variables"
+            why = (
+                "the classifier, which this network does not have" if classifier else "the model has no such variables"
+            )
             words.append(f"Not used: {_summary(self.left_over)}; {why}.")
         return " ".join(words)
 
