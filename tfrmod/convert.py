@@ -103,6 +103,8 @@ class _Conversion:
         self.listing = listing_for(folder, source, options)
         label_map = options.label_map if options.label_map is not None else self.listing.label_map
         self.label_map = label_map
+        if options.semantic and options.label_map is not None:
+            _check_values(self.listing.label_map or {}, options.label_map)
         self.settings = Settings(
             folder,
             source,
@@ -245,6 +247,27 @@ def _sizes(rows: np.ndarray) -> ImageSizes:
         max_height=int(heights.max()),
         max_width=int(widths.max()),
     )
+
+
+def _check_values(values: Mapping[int, str], label_map: Mapping[int, str]) -> None:
+    """Checks that a label map names the values of semantic maps, which it does not change.
+
+    Raises:
+      DatasetError: it leaves a value out, or gives a name of the data to another value.
+    """
+    moved = [
+        f"{name} is {value} in the data and {class_id} in the label map"
+        for value, name in values.items()
+        for class_id, label in label_map.items()
+        if label == name and class_id != value
+    ]
+    if unnamed := [f"{value} ({name})" for value, name in values.items() if value not in label_map]:
+        moved.append(f"no name for {', '.join(unnamed[:3])}{' …' if len(unnamed) > 3 else ''}")
+    if moved:
+        raise DatasetError(
+            "A label map of segmentation names the values of the maps, and each needs one; it does not change them. "
+            f"Received {'; '.join(moved[:3])}. Leave --label_map out, or name every value."
+        )
 
 
 def _digest(values: Sequence[Any]) -> str:

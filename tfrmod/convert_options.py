@@ -83,6 +83,11 @@ class ConvertOptions:
         if self.label_map is not None:
             _check_label_map(self.label_map)
         _check_aliases(self.label_aliases or {}, self.label_map)
+        if self.semantic and self.label_aliases:
+            raise ValueError(
+                "label_aliases joins classes of boxes, and not the values of maps, with --task=segmentation. Received "
+                f"{len(self.label_aliases)} names; give the classes one value in the masks, or one category in COCO."
+            )
 
     def shaping(self) -> dict[str, Any]:
         """Returns the options that affect the shards, in the types of JSON."""

@@ -29,7 +29,7 @@ class SegmentationMetrics:
     accuracy: np.ndarray
     """(k,) recall of each class; NaN for a class without true pixels."""
     boundary_f1: np.ndarray
-    """(k,) boundary F1, averaged over images in which the class has a boundary; NaN without such images."""
+    """(k,) boundary F1, averaged over images in which the class has a known boundary; NaN without such images."""
 
     @property
     def mean_iou(self) -> float:
@@ -171,13 +171,18 @@ def boundary_scores(
     beside them; ignored pixels are not boundary pixels. A boundary pixel matches
     if one of the other boundary is within `tolerance` diagonals. F1 is that of
     precision and recall of these pixels (Csurka et al. 2013).
+
+    The boundary of a class is unknown, and NaN, where more of its true pixels
+    lie beside ignored ones than beside other classes: Pascal VOC ignores the
+    borders of all objects.
     """
     radius = max(tolerance * float(np.hypot(*truth.shape)), 0.0)
     counted = truth != ignore_id
     scores = np.full(num_classes, np.nan)
     for class_id in range(num_classes):
         true, found = (_boundary(values == class_id, counted) for values in (truth, predicted))
-        if not (true.any() or found.any()):
+        is_unknown = _beside(truth == class_id, ~counted).sum() > true.sum()
+        if is_unknown or not (true.any() or found.any()):
             continue
         precision, recall = _matched(found, true, radius), _matched(true, found, radius)
         scores[class_id] = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
@@ -185,14 +190,17 @@ def boundary_scores(
 
 
 def _boundary(is_class: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    is_class = is_class & counted
-    is_other = ~is_class & counted
-    boundary = np.zeros_like(is_class)
-    boundary[1:] |= is_other[:-1]
-    boundary[:-1] |= is_other[1:]
-    boundary[:, 1:] |= is_other[:, :-1]
-    boundary[:, :-1] |= is_other[:, 1:]
-    return boundary & is_class
+    return _beside(is_class & counted, ~is_class & counted)
+
+
+def _beside(area: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Returns the pixels of an area that have one of the other above, below or beside them."""
+    near = np.zeros_like(area)
+    near[1:] |= other[:-1]
+    near[:-1] |= other[1:]
+    near[:, 1:] |= other[:, :-1]
+    near[:, :-1] |= other[:, 1:]
+    return near & area
 
 
 def _matched(boundary: np.ndarray, other: np.ndarray, radius: float) -> float:

@@ -17,7 +17,8 @@ _MEANINGS = {
     "pixel_accuracy": "Share of the pixels whose class is right; large classes decide it.",
     "mean_accuracy": "Share of the pixels of a class that are found, the mean over the classes.",
     "Dice": "Dice coefficient, which is the F1 score of pixels, the mean over the classes.",
-    "boundary_F1": "How many pixels of the boundaries match within 0.75 % of the diagonal, the mean over the classes.",
+    "boundary_F1": "How many pixels of the boundaries match within 0.75 % of the diagonal, the mean over the classes. "
+    "Not known where the borders of objects do not count, as in Pascal VOC.",
     "accuracy": "Share of the images whose best class is the true one.",
     "top5": "Share of the images whose true class is among the best five; always 1 with five classes or fewer.",
     "balanced_accuracy": "Share of the images of a class that are recognized, the mean over the classes.",

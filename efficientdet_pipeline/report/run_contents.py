@@ -16,10 +16,10 @@ from efficientdet_pipeline.runs.run_dir import RunFolder
 
 _MAX_PICTURE = 4 << 20
 _PICTURES = {
-    "validation.png": "Ground truth and detections of validation images",
+    "validation.png": "Ground truth and predictions of validation images",
     "train_batch0.jpg": "A training batch as network input",
     "val_batch0_labels.jpg": "A validation batch: ground truth",
-    "val_batch0_pred.jpg": "The same batch: detections",
+    "val_batch0_pred.jpg": "The same batch: predictions",
     "labels.jpg": "Annotations",
 }
 _ARGS = {

@@ -76,7 +76,8 @@ def with_evaluation(contents: ReportContents, findings: Findings | ClassEvaluati
     """Returns the contents of a page with an evaluation: its sections, gallery, label errors and facts."""
     if isinstance(findings, ClassEvaluation):
         facts = [*_facts_of(findings.facts), ("Evaluated images", f"{findings.num_images:,}")]
-        return dataclasses.replace(contents, facts=[*contents.facts, *facts], by_class=findings)
+        metric = findings.metrics.primary
+        return dataclasses.replace(contents, facts=[*contents.facts, *facts], by_class=findings, exports_metric=metric)
     saved = findings.saved
     images = RecordImages(saved.shards, saved.numbers)
     gone = "The evaluated images are missing from their original location, so the gallery is empty."

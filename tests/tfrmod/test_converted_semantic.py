@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tfrmod.convert import ConvertOptions, convert
+from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
 from tfrmod.manifest import Manifest
 from tfrmod.masks import array_png, png_array
@@ -47,6 +48,34 @@ def test_convert_ade20k_writes_one_map_an_image(tmp_path: Path) -> None:
     assert sorted(int(png_array(image.segmentation).max()) for image in train) == [1, 2]
     assert [np.unique(png_array(image.segmentation)).tolist() for image in val] == [[255]]
     assert "a map of 20x20 pixels" in (tmp_path / "records/problems.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("label_map", "message"),
+    [
+        ({1: "sky", 2: "tree"}, None),
+        ({1: "tree", 2: "sky"}, "sky is 1 in the data and 2 in the label map; tree is 2"),
+        ({1: "sky"}, r"no name for 2 \(tree\)\. Leave"),
+    ],
+)
+def test_convert_names_every_value_of_maps(tmp_path: Path, label_map: dict[int, str], message: str | None) -> None:
+    for number in range(4):
+        put_image(tmp_path / f"set/images/{number}.png", number)
+        (tmp_path / "set/masks").mkdir(exist_ok=True)
+        values = np.full((40, 50), number % 3, np.uint8)
+        (tmp_path / f"set/masks/{number}.png").write_bytes(array_png(values))
+    (tmp_path / "set/classes.txt").write_text("background\nsky\ntree\n")
+    options = ConvertOptions(source_format="semantic_masks", semantic=True, label_map=label_map, num_workers=1)
+    if message is None:
+        assert convert(tmp_path / "set", tmp_path / "records", options).label_map == label_map
+        return
+    with pytest.raises(DatasetError, match=message):
+        convert(tmp_path / "set", tmp_path / "records", options)
+
+
+def test_convert_options_refuse_aliases_of_maps() -> None:
+    with pytest.raises(ValueError, match="label_aliases joins classes of boxes, and not the values of maps"):
+        ConvertOptions(semantic=True, label_aliases={"a": "b"})
 
 
 def test_convert_class_folders_writes_an_object_an_image(tmp_path: Path) -> None:

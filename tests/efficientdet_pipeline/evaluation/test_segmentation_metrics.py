@@ -39,6 +39,11 @@ def boundary_reference(truth: np.ndarray, found: np.ndarray, classes: int, toler
                     pixels.append((y, x))
         return pixels
 
+    def beside_ignored(c: int) -> int:
+        padded = np.pad(truth, 1, constant_values=-1)
+        return sum(255 in (padded[y, x + 1], padded[y + 2, x + 1], padded[y + 1, x], padded[y + 1, x + 2])
+                   for y, x in np.argwhere(truth == c))  # fmt: skip
+
     def matched(ones: list[tuple[int, int]], others: list[tuple[int, int]]) -> float:
         hits = [any((y - i) ** 2 + (x - j) ** 2 <= radius**2 for i, j in others) for y, x in ones]
         return float(np.mean(hits)) if hits and others else 0.0
@@ -48,7 +53,8 @@ def boundary_reference(truth: np.ndarray, found: np.ndarray, classes: int, toler
         ours, theirs = boundary(found, c), boundary(truth, c)
         precision, recall = matched(ours, theirs), matched(theirs, ours)
         f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-        scores.append(f1 if ours or theirs else np.nan)
+        is_known = beside_ignored(c) <= len(theirs)
+        scores.append(f1 if is_known and (ours or theirs) else np.nan)
     return np.array(scores)
 
 
@@ -87,6 +93,17 @@ def test_boundary_scores_of_shifted_squares() -> None:
     assert narrow[1] < 0.7
     assert np.isnan(boundary_scores(truth, truth, 3)[2])
     assert boundary_scores(truth, np.zeros_like(truth), 2)[1] == 0.0
+
+
+def test_boundary_scores_are_undefined_where_borders_are_ignored() -> None:
+    truth = np.zeros((40, 40), int)
+    truth[8:22, 8:22], truth[10:20, 10:20] = 255, 1
+    assert np.isnan(boundary_scores(truth, np.where(truth == 255, 0, truth), 2)).all()
+    assert np.isnan(boundary_scores(truth, np.zeros_like(truth), 2)).all()
+    # A corner that is ignored leaves the rest of the boundary known.
+    truth[truth == 255] = 0
+    truth[:12, :12] = 255
+    assert boundary_scores(truth, truth, 2).tolist() == [1.0, 1.0]
 
 
 def test_evaluator_of_a_square_beside_its_place_gives_numbers_found_by_hand() -> None:

@@ -9,6 +9,7 @@ from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.report.class_sections import MAX_ABSENT, MAX_MATRIX, class_headline, class_sections
 from efficientdet_pipeline.report.contents import ReportContents
 from efficientdet_pipeline.report.page import report_page
+from efficientdet_pipeline.report.run_page import with_evaluation
 
 
 def evaluation(unit: str = "pixels") -> ClassEvaluation:
@@ -64,3 +65,7 @@ def test_class_sections_leave_absent_classes_of_many_out() -> None:
         assert "class3<" in markup
         assert "class7<" in markup
         assert "class4<" not in markup
+
+
+def test_with_evaluation_names_the_metric_of_exports() -> None:
+    assert with_evaluation(ReportContents("t"), evaluation()).exports_metric == "mIoU"

@@ -48,7 +48,7 @@ def test_run_contents_of_a_run_under_way(run: RunFolder) -> None:
     assert (facts["Classes"], facts["Seed"], facts["Optimizer"]) == ("cat, <b>", "3", "sgd")
     assert contents.subtitle == "epoch 2 of 4, about 2 min left"
     assert [chart.title for chart in contents.charts] == ["Loss", "Average precision"]
-    assert [picture.title for picture in contents.pictures] == ["Ground truth and detections of validation images"]
+    assert [picture.title for picture in contents.pictures] == ["Ground truth and predictions of validation images"]
     assert [(row.file, row.num_bytes) for row in contents.exports] == [("model.tflite", 3), ("saved_model", 5)]
     page = report_page(contents, refresh_seconds=5)
     assert "not checked" in page
