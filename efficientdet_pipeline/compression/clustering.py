@@ -42,12 +42,13 @@ class ClusteredNetwork(keras.Model):
                 f"{spec.number_of_clusters}; try 16.",
                 option="cluster",
             )
-        self.keeps_zeros = [spec.preserve_sparsity and sparsity(kernel) >= SPARSE for kernel in self.kernels]
+        keeps_zeros = [spec.preserve_sparsity and sparsity(kernel) >= SPARSE for kernel in self.kernels]
         first = [
             first_centroids(kernel, spec, keeps_zeros=keeps)
-            for kernel, keeps in zip(self.kernels, self.keeps_zeros, strict=True)
+            for kernel, keeps in zip(self.kernels, keeps_zeros, strict=True)
         ]
-        self.is_zero = [values == 0 for values in first]
+        self.kept_zeros = [(values == 0) & keeps for values, keeps in zip(first, keeps_zeros, strict=True)]
+        """Which centroid stays zero, for each kernel: none where the kernel is not pruned."""
         self.centroids = [
             keras.Variable(values, name=f"centroids_{index}", dtype="float32") for index, values in enumerate(first)
         ]
@@ -109,23 +110,34 @@ class ClusteredNetwork(keras.Model):
 
 
 class ZeroCentroids:
-    """Keeps the centroid at zero of kernels that keep their zeros: a `StepHook` of the training."""
+    """Keeps the centroid at zero of kernels that keep their zeros: a `StepHook` of the training.
+
+    Which one it is belongs to the state, because a training that is resumed is built before its weights are known.
+    """
 
     def __init__(self, network: ClusteredNetwork) -> None:
         self.network = network
+        self.is_zero = [
+            keras.Variable(
+                values.astype(np.uint8),
+                trainable=False,
+                dtype="uint8",
+                aggregation="only_first_replica",
+                name=f"zero_centroids_{index}",
+            )
+            for index, values in enumerate(network.kept_zeros)
+        ]
 
     @property
     def state(self) -> Sequence[keras.Variable]:
-        """Nothing but the centroids, which are trained."""
-        return []
+        """Which centroids are zero."""
+        return self.is_zero
 
     def update(self, step: tf.Tensor) -> None:
-        """Sets it to zero again."""
+        """Sets them to zero again."""
         del step
-        parts = zip(self.network.centroids, self.network.is_zero, self.network.keeps_zeros, strict=True)
-        for centroids, is_zero, keeps in parts:
-            if keeps:
-                centroids.assign(tf.where(is_zero, 0.0, centroids.value))
+        for centroids, is_zero in zip(self.network.centroids, self.is_zero, strict=True):
+            centroids.assign(centroids.value * (1.0 - tf.cast(is_zero.value, tf.float32)))
 
 
 def first_centroids(kernel: Kernel, spec: ClusterSpec, *, keeps_zeros: bool) -> np.ndarray:

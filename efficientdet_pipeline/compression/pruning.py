@@ -47,14 +47,16 @@ class MaskedKernels:
     zero by itself.
     """
 
-    def __init__(self, kernels: Sequence[Kernel], *, prefix: str, averages: Averages | None = None) -> None:
+    def __init__(
+        self, kernels: Sequence[Kernel], *, prefix: str, averages: Averages | None = None, dtype: str = "float32"
+    ) -> None:
         self.kernels = list(kernels)
         self._averages = averages
         self.masks = [
             keras.Variable(
-                np.ones(kernel.variable.shape, np.float32),
+                np.ones(kernel.variable.shape, dtype),
                 trainable=False,
-                dtype="float32",
+                dtype=dtype,
                 aggregation="only_first_replica",
                 name=f"{prefix}_mask_{index}",
             )
@@ -71,19 +73,24 @@ class MaskedKernels:
         del step
         averages = self._averages() if self._averages is not None else {}
         for kernel, mask in zip(self.kernels, self.masks, strict=True):
-            kernel.variable.assign(kernel.variable.value * mask.value)
+            factors = tf.cast(mask.value, tf.float32)
+            kernel.variable.assign(kernel.variable.value * factors)
             if kernel.variable.path in averages:
                 average = averages[kernel.variable.path]
-                average.assign(average.value * mask.value)
+                average.assign(average.value * factors)
 
 
 class KeptZeros(MaskedKernels):
-    """Keeps the zeros that pruned kernels have now; kernels with fewer than a tenth of zeros are left alone."""
+    """Keeps the zeros that pruned kernels have now; kernels with fewer than a tenth of zeros are left alone.
+
+    Every kernel has a mask, because a training that is resumed is built before its weights are known.
+    """
 
     def __init__(self, kernels: Sequence[Kernel], *, averages: Averages | None = None) -> None:
-        super().__init__([each for each in kernels if sparsity(each) >= SPARSE], prefix="kept", averages=averages)
+        super().__init__(kernels, prefix="kept", averages=averages, dtype="uint8")
         for kernel, mask in zip(self.kernels, self.masks, strict=True):
-            mask.assign((np.asarray(kernel.variable.value) != 0).astype(np.float32))
+            if sparsity(kernel) >= SPARSE:
+                mask.assign((np.asarray(kernel.variable.value) != 0).astype(np.uint8))
 
 
 class MagnitudePruning(MaskedKernels):

@@ -209,14 +209,13 @@ class Pruning(ModelTransform):
 
     def on_compiled(self, model: TrainStepModel) -> None:
         """Adds the step hook that masks the weights, and logs the sparsity after each epoch."""
-        from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity_by_layer
         from efficientdet_pipeline.compression.pruning import MagnitudePruning
 
         pruning = MagnitudePruning(
             model.network, self.spec, num_steps=self.num_steps, averages=partial(_averages, model)
         )
         model.add_step_hook(pruning)
-        model.epoch_values.append(partial(sparsity_by_layer, compressible_kernels(model.network)))
+        _log_sparsity(model)
 
 
 class QuantizationAwareTraining(ModelTransform):
@@ -245,7 +244,7 @@ class QuantizationAwareTraining(ModelTransform):
         """Makes the rounded network the one that is trained and evaluated."""
         from efficientdet_pipeline.compression.fake_quantization import QuantizedNetwork
         from efficientdet_pipeline.compression.files import RANGES
-        from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity_by_layer
+        from efficientdet_pipeline.compression.kernels import compressible_kernels
         from efficientdet_pipeline.compression.pruning import KeptZeros
         from efficientdet_pipeline.compression.quantized_training import FixRanges, MovingRanges
 
@@ -258,10 +257,8 @@ class QuantizationAwareTraining(ModelTransform):
         model.after_loading.append(ranges.load)
         model.callbacks.append(FixRanges(quantized, self.observe_epochs))
         if self.spec.preserve_sparsity:
-            kept = KeptZeros(compressible_kernels(network), averages=partial(_averages, model))
-            if kept.masks:
-                model.add_step_hook(kept)
-                model.epoch_values.append(partial(sparsity_by_layer, compressible_kernels(network)))
+            model.add_step_hook(KeptZeros(compressible_kernels(network), averages=partial(_averages, model)))
+            _log_sparsity(model)
 
 
 class Clustering(ModelTransform):
@@ -273,7 +270,6 @@ class Clustering(ModelTransform):
     def on_model(self, model: TrainStepModel) -> None:
         """Makes the clustered network the one that is trained and evaluated, and trains the centroids as well."""
         from efficientdet_pipeline.compression.clustering import ClusteredNetwork, ZeroCentroids
-        from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity_by_layer
         from efficientdet_pipeline.compression.pruning import KeptZeros
 
         clustered = ClusteredNetwork(model.network, self.spec)
@@ -287,11 +283,18 @@ class Clustering(ModelTransform):
 
         model.changed_weights.append(changed)
         model.after_loading.append(clustered.strip)
-        zeros = [kernel for kernel, keeps in zip(clustered.kernels, clustered.keeps_zeros, strict=True) if keeps]
-        if zeros:
-            model.add_step_hook(KeptZeros(zeros, averages=partial(_averages, model)))
+        if self.spec.preserve_sparsity:
+            model.add_step_hook(KeptZeros(clustered.kernels, averages=partial(_averages, model)))
             model.add_step_hook(ZeroCentroids(clustered))
-            model.epoch_values.append(partial(sparsity_by_layer, compressible_kernels(model.network)))
+            _log_sparsity(model)
+
+
+def _log_sparsity(model: TrainStepModel) -> None:
+    """Adds the zeros of each kernel to what TensorBoard shows, where there are any."""
+    from efficientdet_pipeline.compression.kernels import compressible_kernels, overall_sparsity, sparsity_by_layer
+
+    kernels = compressible_kernels(model.network)
+    model.epoch_values.append(lambda: sparsity_by_layer(kernels) if overall_sparsity(kernels) else {})
 
 
 def _averages(model: TrainStepModel) -> Mapping[str, keras.Variable]:

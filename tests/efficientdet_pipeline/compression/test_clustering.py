@@ -25,7 +25,7 @@ def kernel_of(network: keras.Model) -> np.ndarray:
 
 def test_cluster_leaves_as_many_values_as_asked_for_and_keeps_zeros() -> None:
     network = tiny_network("efficientdet-d0")
-    prune(network, PruneSpec(sparsity=0.5))
+    prune(network, PruneSpec(sparsity=0.5, pattern="."))
     zeros = {kernel.name: sparsity(kernel) for kernel in compressible_kernels(network)}
     assert cluster(network, ClusterSpec(number_of_clusters=8)) <= 8
     for kernel in compressible_kernels(network):

@@ -12,9 +12,10 @@ from efficientdet.unet import UNetConfig, build_unet
 
 from efficientdet_pipeline.compression import support
 from efficientdet_pipeline.compression.kernels import compressible_kernels, overall_sparsity
+from efficientdet_pipeline.compression.pruning import prune
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.pretrained import StartWeights
-from efficientdet_pipeline.options.compression import CompressionOptions, QuantizeSpec
+from efficientdet_pipeline.options.compression import CompressionOptions, PruneSpec, QuantizeSpec
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.build import build_training_model
@@ -71,10 +72,10 @@ class Squares:
         return loss, {"square_loss": loss}
 
 
-def build(**options: Any) -> TrainStepModel:
+def build(*, network: Tiny | None = None, **options: Any) -> TrainStepModel:
     keras.utils.set_random_seed(3)
     run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=2, learning_rate=0.5, **options)
-    return build_training_model(Tiny(), Squares(), run, steps_per_epoch=STEPS)
+    return build_training_model(network or Tiny(), Squares(), run, steps_per_epoch=STEPS)
 
 
 def images_and_truth(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -136,6 +137,30 @@ def test_compression_resumes_exactly_with_its_ranges() -> None:
     assert moving
     assert all(np.array_equal(state[name], after[name]) for name in moving)
     assert overall_sparsity(compressible_kernels(whole.network)) == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("options", [{"quantize": "true"}, {"cluster": "8"}])
+def test_compression_of_a_pruned_network_resumes_exactly_and_keeps_its_zeros(options: dict[str, str]) -> None:
+    keras.utils.set_random_seed(3)
+    pruned = Tiny()
+    prune(pruned, PruneSpec(sparsity=0.5))
+    whole = build(network=pruned, **options)
+    take(whole, 0, STEPS)
+    state = state_arrays(whole)
+    take(whole, STEPS, STEPS)
+    # The network of a run that is resumed is built with random weights.
+    again = build(**options)
+    restore_state(again, state)
+    take(again, STEPS, STEPS)
+    expected, received = without_metrics(whole), without_metrics(again)
+    assert all(np.array_equal(expected[name], received[name]) for name in expected)
+    assert overall_sparsity(compressible_kernels(again.network)) == pytest.approx(0.5, abs=0.01)
+    with again.ema_weights():
+        assert overall_sparsity(compressible_kernels(again.network)) == pytest.approx(0.5, abs=0.01)
+    if "cluster" in options:
+        assert all(np.sum(received[f"run/centroids_{number}"] == 0) == 1 for number in range(2))
+        again.after_loading[0](None)
+        assert overall_sparsity(compressible_kernels(again.network)) >= 0.5
 
 
 def test_compression_resumes_exactly_with_its_centroids(tmp_path: Path) -> None:

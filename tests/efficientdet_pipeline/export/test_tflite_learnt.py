@@ -26,7 +26,7 @@ def test_write_learnt_int8_computes_what_the_pruned_and_fake_quantized_network_c
     name: str, tmp_path: Path
 ) -> None:
     network = take_statistics(tiny_network(name), IMAGES)
-    prune(network, PruneSpec(sparsity=0.5))
+    prune(network, PruneSpec(sparsity=0.5, pattern="."))
     quantized = QuantizedNetwork(network, (64, 64))
     for _ in range(3):
         quantized.calibrate(normalized(IMAGES.astype("float32"), network.config))
