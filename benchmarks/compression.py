@@ -1,14 +1,16 @@
 """What pruning, quantization-aware training and clustering cost and give: AP, size after gzip, time of a step.
 
 One detector is trained on BCCD, then trained on with each method, and without any, from the same checkpoint.
-AP is that of the exported file.
+AP is that of the exported file. Arguments that are not listed are options of all runs.
 
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/compression.py --output=compression.json
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/compression.py --model_name=efficientdet-d0 --base=runs/base
     EFFICIENTDET_TEST_DATA=data python3 benchmarks/compression.py --config=configs/small-data-backbone.config
+    EFFICIENTDET_TEST_DATA=data python3 benchmarks/compression.py --image_size=128 --num_examples_per_epoch=64
 """
 
 import argparse
+import csv
 import gzip
 import json
 import os
@@ -38,9 +40,9 @@ def gzip_bytes(path: Path) -> int:
     return len(gzip.compress(path.read_bytes(), 9))
 
 
-def measured_ap(file: Path, base: Path) -> float:
-    """Returns the AP of an exported file on the validation images of a run."""
-    pattern = str(base / "tfrecords" / "val-*")
+def measured_ap(file: Path) -> float:
+    """Returns the AP of an exported file on the validation images of its run."""
+    pattern = str(file.parents[1] / "tfrecords" / "val-*")
     run("--mode=eval", f"--saved_model_dir={file}", f"--val_file_pattern={pattern}", f"--eval_name={file.stem}")
     return float(json.loads(newest_metrics(file).read_text(encoding="utf-8"))["AP"])
 
@@ -52,11 +54,12 @@ def newest_metrics(file: Path) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
-def step_seconds(folder: Path, steps: int) -> float:
-    """Returns the seconds of a step in the fastest epoch of a run."""
-    rows = (folder / "results.csv").read_text(encoding="utf-8").splitlines()
-    place = rows[0].split(",").index("seconds")
-    return statistics.median(sorted(float(row.split(",")[place]) for row in rows[1:])[:2]) / steps
+def step_seconds(folder: Path) -> float:
+    """Returns the seconds of a step, the median of the two fastest epochs of a run."""
+    with (folder / "results.csv").open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(row[name]) for name in ("epoch", "step", "seconds")} for row in csv.DictReader(file)]
+    seconds = [row["seconds"] * row["epoch"] / row["step"] for row in rows]
+    return statistics.median(sorted(seconds)[:2])
 
 
 def main() -> int:
@@ -68,17 +71,17 @@ def main() -> int:
     )
     parser.add_argument("--num_epochs", type=int, default=30, help="of the detector that everything starts from")
     parser.add_argument("--fine_tune_epochs", type=int, default=10)
-    parser.add_argument("--base", default="", help="run that is trained already")
+    parser.add_argument("--base", default="", help="run that is trained already, by --mode=train or traineval")
     parser.add_argument("--workspace", default="")
     parser.add_argument("--output", default="")
-    args = parser.parse_args()
+    args, further = parser.parse_known_args()
     data = os.environ.get("EFFICIENTDET_TEST_DATA")
     if not data:
-        sys.exit("EFFICIENTDET_TEST_DATA must name the folder that holds bccd.zip.")
+        parser.error("EFFICIENTDET_TEST_DATA must name the folder that holds bccd.zip")
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(args.workspace or folder)
-        given = [f"@{args.config.resolve()}", f"--url_dataset={data}/bccd.zip", f"--workspace={workspace}",
-                 "--nodoctor", f"--model_name={args.model_name}"]  # fmt: skip
+        given = [f"@{args.config.resolve()}", "--mode=traineval", f"--url_dataset={data}/bccd.zip",
+                 f"--workspace={workspace}", "--nodoctor", f"--model_name={args.model_name}", *further]  # fmt: skip
         base = Path(args.base or workspace / "base")
         if not args.base:
             run(*given, "--run_name=base", f"--num_epochs={args.num_epochs}", "--formats=tflite")
@@ -93,12 +96,12 @@ def main() -> int:
             figures[name] = {
                 "AP": metrics["AP"],
                 "checkpoint_gzip": gzip_bytes(place / "checkpoints" / "best" / "model.weights.h5"),
-                "step_seconds": step_seconds(place, max(1, 288 // 8)),
+                "step_seconds": step_seconds(place),
             }
             for precision, pattern in FILES.items():
                 file = place / "export" / pattern.format(args.model_name)
                 if file.is_file():
-                    figures[name] |= {f"{precision}_gzip": gzip_bytes(file), f"{precision}_AP": measured_ap(file, base)}
+                    figures[name] |= {f"{precision}_gzip": gzip_bytes(file), f"{precision}_AP": measured_ap(file)}
     result = {"model": args.model_name, "methods": figures}
     print(json.dumps(result, indent=2))
     if args.output:
