@@ -211,10 +211,8 @@ class Pruning(ModelTransform):
         """Adds the step hook that masks the weights, and logs the sparsity after each epoch."""
         from efficientdet_pipeline.compression.pruning import MagnitudePruning
 
-        pruning = MagnitudePruning(
-            model.network, self.spec, num_steps=self.num_steps, averages=partial(_averages, model)
-        )
-        model.add_step_hook(pruning)
+        averages = partial(_averages, model)
+        model.add_step_hook(MagnitudePruning(model.network, self.spec, num_steps=self.num_steps, averages=averages))
         _log_sparsity(model)
 
 
