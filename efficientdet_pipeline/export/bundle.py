@@ -133,7 +133,8 @@ def write_bundle(
             # The graphs of a format hold its weights many times.
             if each.is_served and not any(later.is_served for later in formats[number:]):
                 detector.release_served()
-            _release_memory()
+            if measure is not None or number < len(formats):
+                _release_memory()
         _write_beside(staging, detector, about)
         if measure is not None:
             report = measure(staging, formats, decibels)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -18,6 +19,8 @@ from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import FormatOptions
 
+_GRAPHS = ("saved_model", "frozen")
+"""Formats that contain TensorFlow's operations, which compute what the evaluated network computes."""
 _COMMAND = "import sys; from efficientdet_pipeline.cli import main; sys.exit(main())"
 
 
@@ -30,6 +33,7 @@ def export_in_subprocess(
       DataError: the other process failed.
     """
     formats = formats_of(options.names())
+    log_unmeasured(options.names(), trained)
     if keras.backend.backend() == "tensorflow":
         count = options.calibration_images
         exported = TrainedDetector(
@@ -46,6 +50,14 @@ def export_in_subprocess(
     export_by_tensorflow(trained, place, options)
     artifacts = {each.name: each.path(place, network.config) for each in formats}
     return ExportedFiles(folder=place, artifacts=artifacts, decibels={})
+
+
+def log_unmeasured(formats: Sequence[str], trained: TrainedWeights) -> None:
+    """Logs which formats the export at the end of a training does not compare with the checkpoint, and what does."""
+    others = [name for name in formats if name not in _GRAPHS]
+    if others and trained.run is not None:
+        command = command_line("--mode=export", f"--model_dir={trained.run.path}", f"--formats={','.join(formats)}")
+        logging.info("The accuracy of %s is not measured here; `%s` measures it.", ", ".join(others), command)
 
 
 def export_by_tensorflow(trained: TrainedWeights, place: Path, options: FormatOptions) -> None:

@@ -105,7 +105,7 @@ class TrainedDetector:
                 "Quantization to int8 needs calibration images, about 32 of the training set. Received "
                 "none; add calibration images, or export tflite or tflite_fp16, which need none."
             )
-        return [np.asarray(pixel_canvases(image[None], self.config)[0]) for image in self.calibration]
+        return [pixel_canvases(image[None], self.config)[0] for image in self.calibration]
 
 
 class RawHeads(NamedTuple):

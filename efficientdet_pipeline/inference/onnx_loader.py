@@ -68,7 +68,10 @@ class OnnxRunner:
           DataError: the file takes images of another size.
         """
         check_images(self._path, self._session.get_inputs()[0].shape, pixels)
-        return [np.asarray(each) for each in self._session.run(self._outputs, {"images": pixels.astype(np.float32)})]
+        return [
+            np.asarray(each)
+            for each in self._session.run(self._outputs, {"images": pixels.astype(np.float32, copy=False)})
+        ]
 
 
 def onnx_predictor(

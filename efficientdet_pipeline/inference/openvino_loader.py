@@ -77,7 +77,7 @@ class OpenvinoRunner:
         """
         taken = [each.get_length() if each.is_static else None for each in self._model.inputs[0].partial_shape]
         check_images(self._path, taken, pixels)
-        outputs = self._model(pixels.astype(np.float32))
+        outputs = self._model(pixels.astype(np.float32, copy=False), share_inputs=True)
         return [np.array(outputs[name]) for name in self._outputs]
 
 

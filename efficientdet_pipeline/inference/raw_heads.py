@@ -62,10 +62,6 @@ class RawHeadsPredictor:
         num_priors = len(anchor_boxes(config)) if isinstance(config, DetectorConfig) else None
         self._shapes = {"logits": (num_priors, config.num_classes), "deltas": (num_priors, 4)}
 
-        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)], autograph=False)
-        def before(images: Tensor) -> tuple[Tensor, Tensor]:
-            return pixel_canvases(images, config, resize)
-
         heads = [tf.TensorSpec((None, *shape), tf.float32) for shape in self._shapes.values()]
         sizes = [tf.TensorSpec((2,), tf.float32), tf.TensorSpec((2,), tf.int32)]
 
@@ -82,7 +78,7 @@ class RawHeadsPredictor:
             found = found._replace(boxes=found.boxes * tf.tile(scales, [2]))
             return clip_to_images(found, tf.tile(size[tf.newaxis], [tf.shape(logits)[0], 1]))
 
-        self._before, self._after = before, after
+        self._after, self._config, self._resize = after, config, resize
 
     def detect(self, images: np.ndarray) -> Detections:
         """Returns numpy arrays: boxes in pixels of the images, best first, padded.
@@ -93,8 +89,8 @@ class RawHeadsPredictor:
         Raises:
           DataError: the artifact's outputs do not fit the network.
         """
-        canvases, scales = self._before(tf.constant(images, tf.uint8))
-        logits, deltas = self.run_network(np.asarray(canvases))
+        canvases, scales = pixel_canvases(images, self._config, self._resize)
+        logits, deltas = self.run_network(canvases)
         for name, array in (("logits", logits), ("deltas", deltas)):
             expected = self._shapes[name]
             if array.ndim != 3 or array.shape[2] != expected[1] or expected[0] not in (None, array.shape[1]):

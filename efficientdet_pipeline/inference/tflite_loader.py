@@ -111,10 +111,10 @@ class PostProcessedPredictor:
         Args:
           images: uint8 RGB (b, h, w, 3).
         """
-        canvases, scales = pixel_canvases(tf.constant(images, tf.uint8), self._config.detector_config, self._resize)
+        canvases, scales = pixel_canvases(images, self._config.detector_config, self._resize)
         height, width = self._runner.canvas
-        to_pixels = np.tile(np.asarray(scales) * [height, width], 2)
-        rows = [self._one(canvas[np.newaxis], to_pixels, images.shape[1:3]) for canvas in np.asarray(canvases)]
+        to_pixels = np.tile(scales * [height, width], 2)
+        rows = [self._one(canvas[np.newaxis], to_pixels, images.shape[1:3]) for canvas in canvases]
         return Detections(*(np.stack(part) for part in zip(*rows, strict=True)))
 
     def _run_each(self, canvases: np.ndarray) -> list[list[np.ndarray]]:
@@ -162,7 +162,7 @@ def _as_input(canvas: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
     if dtype == np.int8:
         pixels = canvas / scale + zero_point if scale else canvas - 128.0
         return np.clip(np.rint(pixels), -128, 127).astype(np.int8)
-    return canvas.astype(dtype)
+    return canvas.astype(dtype, copy=False)
 
 
 def _dequantized(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:

@@ -55,8 +55,17 @@ class InferenceNetwork(tf.Module):
     def __init__(self, graph: InferenceGraph) -> None:
         super().__init__(name="inference_network")
         self._keys = graph.output_keys
-        wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph.graph_def, name=""), [])
-        self._run = wrapped.prune(f"{INPUT}:0", [f"{name}:0" for name in graph.outputs])
+        placeholder = next(node for node in graph.graph_def.node if node.name == INPUT)
+        spec = tf.TensorSpec(
+            tf.TensorShape(placeholder.attr["shape"].shape), placeholder.attr["dtype"].type, name=INPUT
+        )
+
+        @tf.function(input_signature=[spec], autograph=False)
+        def run(images: Tensor) -> list[Tensor]:
+            names = [f"{name}:0" for name in graph.outputs]
+            return list(tf.graph_util.import_graph_def(graph.graph_def, {f"{INPUT}:0": images}, names, name=""))
+
+        self._run = run.get_concrete_function()
 
     def __call__(self, images: Tensor) -> dict[str, Any]:
         """Returns the outputs of the network for normalized canvases."""
@@ -223,15 +232,19 @@ def _evaluated_constants(graph_def: tf.compat.v1.GraphDef) -> dict[str, np.ndarr
     for node in _in_order(graph_def):
         inputs = [is_constant[_node_of(name)] for name in node.input]
         is_constant[node.name] = node.op == "Const" or (bool(inputs) and all(inputs))
+    nodes = {node.name: node for node in graph_def.node}
     read = {_with_number(name) for node in graph_def.node for name in node.input}
-    wanted = sorted(tensor for tensor in read if is_constant[_node_of(tensor)])
+    constants = {tensor for tensor in read if is_constant[_node_of(tensor)]}
+    plain = {tensor for tensor in constants if nodes[_node_of(tensor)].op == "Const"}
+    values = {tensor: tf.make_ndarray(nodes[_node_of(tensor)].attr["value"].tensor) for tensor in plain}
+    wanted = sorted(constants - plain)
     if not wanted:
-        return {}
+        return values
     part = tf.compat.v1.graph_util.extract_sub_graph(graph_def, sorted({_node_of(tensor) for tensor in wanted}))
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(part, name="")
         with tf.compat.v1.Session(graph=graph) as session:
-            return dict(zip(wanted, session.run(wanted), strict=True))
+            return {**values, **dict(zip(wanted, session.run(wanted), strict=True))}
 
 
 def _in_order(graph_def: tf.compat.v1.GraphDef) -> list[Any]:
