@@ -130,9 +130,10 @@ def write_bundle(
             ratios = each.write(detector, each.path(staging, detector.config))
             if isinstance(ratios, Mapping):
                 decibels[each.name] = ratios
+            if each.is_served and any(later.is_served for later in formats[number:]):
+                continue
             # The graphs of a format hold its weights many times.
-            if each.is_served and not any(later.is_served for later in formats[number:]):
-                detector.release_served()
+            detector.release_served()
             if measure is not None or number < len(formats):
                 _release_memory()
         _write_beside(staging, detector, about)
