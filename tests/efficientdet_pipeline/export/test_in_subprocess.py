@@ -23,7 +23,7 @@ def test_log_unmeasured_names_the_formats_and_the_command(
 ) -> None:
     run = RunFolder(tmp_path, tmp_path / "export", tmp_path / "tfrecords", tmp_path)
     weights = TrainedWeights(tmp_path / "weights", tmp_path / "hparams_config.yaml", run, True)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         log_unmeasured(formats, weights)
     text = caplog.text
     assert (named in text) if named else not text
