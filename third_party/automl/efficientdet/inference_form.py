@@ -235,11 +235,9 @@ def _evaluated_constants(graph_def: tf.compat.v1.GraphDef) -> dict[str, np.ndarr
     nodes = {node.name: node for node in graph_def.node}
     read = {_with_number(name) for node in graph_def.node for name in node.input}
     constants = {tensor for tensor in read if is_constant[_node_of(tensor)]}
-    plain = {tensor for tensor in constants if nodes[_node_of(tensor)].op == "Const"}
-    values = {tensor: tf.make_ndarray(nodes[_node_of(tensor)].attr["value"].tensor) for tensor in plain}
-    wanted = sorted(constants - plain)
-    if not wanted:
-        return values
+    stated = {tensor: node for tensor in constants if (node := nodes[_node_of(tensor)]).op == "Const"}
+    values = {tensor: tf.make_ndarray(node.attr["value"].tensor) for tensor, node in stated.items()}
+    wanted = sorted(constants - values.keys())
     part = tf.compat.v1.graph_util.extract_sub_graph(graph_def, sorted({_node_of(tensor) for tensor in wanted}))
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(part, name="")
