@@ -238,6 +238,8 @@ def _evaluated_constants(graph_def: tf.compat.v1.GraphDef) -> dict[str, np.ndarr
     stated = {tensor: node for tensor in constants if (node := nodes[_node_of(tensor)]).op == "Const"}
     values = {tensor: tf.make_ndarray(node.attr["value"].tensor) for tensor, node in stated.items()}
     wanted = sorted(constants - values.keys())
+    if not wanted:
+        return values
     part = tf.compat.v1.graph_util.extract_sub_graph(graph_def, sorted({_node_of(tensor) for tensor in wanted}))
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(part, name="")

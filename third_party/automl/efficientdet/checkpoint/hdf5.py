@@ -165,8 +165,7 @@ def datasets_of(file: h5py.File, path: Path) -> dict[str, h5py.Dataset]:
                 f"{path} must hold its weights itself. Its entry {name!r} is a link to {target!r}; "
                 "such files are not opened."
             )
-    entries = {name: file[name] for name in links}
-    datasets = {name: entry for name, entry in entries.items() if isinstance(entry, h5py.Dataset)}
+    datasets = {name: entry for name in links if isinstance(entry := file[name], h5py.Dataset)}
     for name, dataset in datasets.items():
         if dataset.external or dataset.is_virtual:
             raise CheckpointError(
