@@ -7,11 +7,11 @@ from efficientdet_pipeline.models.pretrained import StartWeights
 from efficientdet_pipeline.options.compression import CompressionOptions
 
 
-def check_compression(options: CompressionOptions) -> None:
-    """Makes sure that the backend can do what is asked for.
+def check_compression(options: CompressionOptions, task: str = "detection") -> None:
+    """Makes sure that the backend and the task can do what is asked for.
 
     Raises:
-      OptionsError: it is JAX.
+      OptionsError: the backend is JAX, or another network than an EfficientDet is to be quantized.
     """
     asked_for = list(options.asked_for)
     if asked_for and keras.backend.backend() != "tensorflow":
@@ -19,6 +19,13 @@ def check_compression(options: CompressionOptions) -> None:
             f"{asked_for[0]} needs the backend tensorflow, on which tensorflow-model-optimization computes. Received "
             f"--{asked_for[0]} with the backend {keras.backend.backend()}; try --backend=tensorflow.",
             option=asked_for[0],
+        )
+    if options.quantize_spec() is not None and task != "detection":
+        received = "--model_config" if task == "detection_parts" else f"--task={task}"
+        raise OptionsError(
+            f"quantize trains EfficientDets. Received it with {received}; leave --quantize out. In Python, "
+            "compression.fake_quantization.QuantizedNetwork takes any network and an image size.",
+            option="quantize",
         )
 
 

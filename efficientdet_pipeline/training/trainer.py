@@ -147,9 +147,9 @@ def train_run(
     """
     if options.evaluates:
         check_installed(options.export.packages())
-    check_compression(options.compression)
     options = with_config_of_run(options)
     task = task_of(options.model)
+    check_compression(options.compression, task.name)
     check_trackers(options.tracking)
     process_group = strategy.init_process_group(options.hardware.strategy)
     if not process_group.is_chief:

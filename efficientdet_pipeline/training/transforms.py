@@ -13,7 +13,6 @@ import keras
 import numpy as np
 from absl import logging
 from efficientdet.checkpoint import block_names
-from efficientdet.detectors.detector import OneStageDetector
 from efficientdet.layers import BatchNormalization
 
 from efficientdet_pipeline.errors import OptionsError
@@ -223,20 +222,6 @@ class QuantizationAwareTraining(ModelTransform):
         self.spec = spec
         share = spec.observe_epochs
         self.observe_epochs = math.ceil(share * num_epochs) if share < 1 else math.ceil(share)
-
-    def on_network(self, network: keras.Model) -> None:
-        """Checks that the network has a canvas of one size.
-
-        Raises:
-          OptionsError: it has not.
-        """
-        size = getattr(getattr(network, "config", None), "image_size", None)
-        if size is None or isinstance(network, OneStageDetector):
-            raise OptionsError(
-                "quantize trains EfficientDets. Received another network; in Python, "
-                "compression.fake_quantization.QuantizedNetwork takes any network and an image size.",
-                option="quantize",
-            )
 
     def on_compiled(self, model: TrainStepModel) -> None:
         """Makes the rounded network the one that is trained and evaluated."""

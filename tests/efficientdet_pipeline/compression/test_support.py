@@ -8,20 +8,18 @@ import keras
 import numpy as np
 import pytest
 from efficientdet.layers import BatchNormalization
-from efficientdet.unet import UNetConfig, build_unet
 
 from efficientdet_pipeline.compression import support
 from efficientdet_pipeline.compression.kernels import compressible_kernels, overall_sparsity
 from efficientdet_pipeline.compression.pruning import prune
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.pretrained import StartWeights
-from efficientdet_pipeline.options.compression import CompressionOptions, PruneSpec, QuantizeSpec
+from efficientdet_pipeline.options.compression import CompressionOptions, PruneSpec
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.training.build import build_training_model
 from efficientdet_pipeline.training.train_state import restore_state, state_arrays, write_weights
 from efficientdet_pipeline.training.train_step import TrainStepModel
-from efficientdet_pipeline.training.transforms import QuantizationAwareTraining
 
 BATCH, STEPS, SIDE = 2, 3, 8
 
@@ -203,9 +201,20 @@ def test_quantize_refuses_what_it_cannot_do() -> None:
                         ({"precision": "mixed_bfloat16"}, "precision must be float32 with --quantize")):  # fmt: skip
         with pytest.raises(OptionsError, match=said):
             compose(TrainOptions, url_dataset="none", quantize="true", **given)
-    network = build_unet(UNetConfig(num_classes=2))
-    with pytest.raises(OptionsError, match="quantize trains EfficientDets"):
-        QuantizationAwareTraining(QuantizeSpec(), 2).on_network(network)
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("segmentation", "--task=segmentation"),
+        ("classification", "--task=class"),
+        ("detection_parts", "--model_config"),
+    ],
+)
+def test_check_compression_refuses_to_quantize_other_networks(task: str, said: str) -> None:
+    support.check_compression(CompressionOptions(prune="0.5"), task)
+    with pytest.raises(OptionsError, match=f"quantize trains EfficientDets. Received it with {said}.*; leave"):
+        support.check_compression(CompressionOptions(quantize="true"), task)
 
 
 @pytest.mark.parametrize("method", ["prune", "quantize", "cluster"])
