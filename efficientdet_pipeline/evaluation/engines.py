@@ -87,6 +87,8 @@ def _with_hotcoco(instances: Instances) -> CocoArrays:
     found = instances.found
     columns = (found.images + 1, *found.boxes_xywh.T, found.scores, found.class_ids)
     rows = np.stack([np.asarray(column, np.float64) for column in columns], axis=1)
+    # hotcoco prints a warning of detections of other classes, which nothing matches.
+    rows = rows[np.isin(found.class_ids, instances.class_ids)]
     evaluation: Any = hotcoco.COCOeval(truth, truth.load_res(rows), "bbox")
     evaluation.evaluate()
     evaluation.accumulate()

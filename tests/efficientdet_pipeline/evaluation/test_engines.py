@@ -56,6 +56,17 @@ def test_engines_take_what_is_empty(engine: engines.Engine) -> None:
         assert (arrays.recall == -1).all()
 
 
+def test_engines_are_silent_about_detections_of_other_classes(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("hotcoco")
+    box, one = np.array([[0.0, 0.0, 9.0, 9.0]]), np.ones(1)
+    truth = [TruthImage("a", box, np.array([2]))]
+    for class_ids in ([5], [2, 5]):
+        count = len(class_ids)
+        detected = [ImageDetections(box.repeat(count, 0), one.repeat(count), np.array(class_ids), "a")]
+        assert_equal(flatten(truth, detected, {2: "cat"}))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_auto_engine_falls_back_to_pycocotools(monkeypatch: pytest.MonkeyPatch) -> None:
     box = np.array([[0.0, 0.0, 9.0, 9.0]])
     sides = [TruthImage("a", box, np.array([1]))], [ImageDetections(box, np.array([0.5]), np.array([1]), source_id="a")]
