@@ -177,6 +177,7 @@ def show_batch_sample(
     *,
     rows: int | None = None,
     max_images: int = 16,
+    label_font_size: int = 0,
     indices_2_labels: Mapping[int, str] = _NO_NAMES,
 ) -> np.ndarray:
     """Returns the images of a training batch with their boxes on one sheet, uint8 (H, W, 3).
@@ -186,6 +187,7 @@ def show_batch_sample(
       config: of the network: normalization and anchors.
       rows: of the sheet; None makes it approximately square.
       max_images: maximum number of drawn images.
+      label_font_size: of the names, in pixels of the network input; 0 chooses one by its size.
       indices_2_labels: class id → name.
     """
     from efficientdet.types import Targets
@@ -202,7 +204,9 @@ def show_batch_sample(
             boxes, class_ids = np.asarray(truth[0][row]), np.asarray(truth[1][row])
             boxes, class_ids = boxes[class_ids > 0], class_ids[class_ids > 0]
         picture = canvas_image(np.asarray(images[row]), config)
-        drawn.append(draw_detections(picture, boxes, class_ids, label_map=indices_2_labels))
+        drawn.append(
+            draw_detections(picture, boxes, class_ids, label_map=indices_2_labels, label_font_size=label_font_size)
+        )
     return contact_sheet(drawn, columns=-(-len(drawn) // rows) if rows else None)
 
 

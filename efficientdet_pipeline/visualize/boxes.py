@@ -81,6 +81,7 @@ def draw_detections(
     label_map: Mapping[int, str],
     min_score: float = 0.0,
     line_thickness: int = 0,
+    label_font_size: int = 0,
 ) -> np.ndarray:
     """Returns a copy of the image with its boxes and their names.
 
@@ -95,12 +96,15 @@ def draw_detections(
       label_map: class id to name, in any script; a class without a name is labelled by its id.
       min_score: boxes with a lower score are not drawn.
       line_thickness: in pixels; 0 chooses one by image size.
+      label_font_size: in pixels; 0 chooses one by image size.
     """
     height, width = image.shape[:2]
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     line_style = _LineStyle.of_size(height, width)
     if line_thickness:
         line_style = line_style._replace(line=line_thickness)
+    if label_font_size:
+        line_style = line_style._replace(text=label_font_size)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     ranks = np.ones(len(boxes)) if scores is None else np.asarray(scores, np.float64)

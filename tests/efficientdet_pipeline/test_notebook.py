@@ -102,6 +102,14 @@ def test_show_image_with_bboxes_draws_boxes_and_masks() -> None:
         show_image_with_bboxes(IMAGE, BOXES, [1], bbox_format="yxyx")
 
 
+def test_show_batch_sample_writes_names_in_the_given_size() -> None:
+    small, large = (
+        show_batch_sample(batch(), CONFIG, max_images=1, indices_2_labels={1: "cat", 3: "dog"}, label_font_size=size)
+        for size in (6, 24)
+    )
+    assert (large != 90).sum() > 1.3 * (small != 90).sum()
+
+
 def test_draw_bboxes_adds_a_rectangle_a_box() -> None:
     axes = plt.subplots()[1]
     with pytest.raises(OptionsError, match="these axes show none"):
