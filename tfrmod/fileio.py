@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,12 +26,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> None:
+def write_file(path: Path, content: bytes | str | Iterable[str], *, is_synced: bool = True) -> None:
     """Writes `content` to `path` atomically, replacing an existing file.
 
     Args:
       path: of the file; its folder is created.
-      content: of the file.
+      content: of the file, whole or in parts.
       is_synced: whether to wait until the file is on disk; not needed if the
         reader validates the file and can recreate it.
 
@@ -39,17 +39,19 @@ def write_file(path: Path, content: bytes | str, *, is_synced: bool = True) -> N
       OSError: no space, no permission, or a file system that does not keep
         what is written; an existing file is then unchanged.
     """
-    data = content.encode() if isinstance(content, str) else content
+    parts: Iterable[bytes | str] = [content] if isinstance(content, bytes | str) else content
+    size = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     if is_synced:
         remove_partial(path.parent, path.name, min_seconds=_LONG)
     partial = partial_path(path)
     try:
         with partial.open("wb") as file:
-            file.write(data)
+            for part in parts:
+                size += file.write(part.encode() if isinstance(part, str) else part)
             if is_synced:
                 sync(file)
-        check_kept(partial, len(data))
+        check_kept(partial, size)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from absl import logging
 from efficientdet_pipeline.benchmarking.gate_shards import gate_shards
 from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, measure_latency
 from efficientdet_pipeline.data.dataset_info import NAMES_IN_SHARDS
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, ground_truth
 from efficientdet_pipeline.evaluation.predictor_evaluation import LabeledImage, evaluate_predictor
 from efficientdet_pipeline.evaluation.shard_samples import validation_samples
@@ -148,9 +149,22 @@ class ExportGate:
 
 
 def validation_gate(options: GateOptions, trained: TrainedWeights, detector: TrainedDetector) -> ExportGate | None:
-    """Returns the gate on the validation shards that the options or the run name; None without shards or gate."""
-    if not options.gate:
-        return None
+    """Returns the gate on the validation shards that the options or the run name; None without shards or gate.
+
+    Raises:
+      OptionsError: there are no validation images with boxes, which quant_debug needs.
+    """
+    gate = _gate_on_shards(options, trained, detector) if options.gate else None
+    if gate is None and options.quant_debug:
+        raise OptionsError(
+            "quant_debug needs validation images with boxes, to search for the layers that lose AP. Received none; "
+            "name shards by --val_file_pattern, or leave --quant_debug out.",
+            option="quant_debug",
+        )
+    return gate
+
+
+def _gate_on_shards(options: GateOptions, trained: TrainedWeights, detector: TrainedDetector) -> ExportGate | None:
     files, made = gate_shards(options, trained)
     if not files:
         return None

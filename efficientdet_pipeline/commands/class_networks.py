@@ -96,4 +96,5 @@ def export_class_network(options: ExportOptions, weights: TrainedWeights) -> Exp
     if gate is not None and exported.report is not None:
         say(exported.report.table())
         gate.check(exported.report)
+    exported.check_complete()
     return exported

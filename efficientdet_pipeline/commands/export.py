@@ -37,7 +37,7 @@ def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> Exported
     """Exports the checkpoint that the options name, and returns the paths of the files.
 
     Raises:
-      AccuracyError: an artifact lost too much AP; the others are written.
+      AccuracyError: an artifact lost too much AP, or was too inaccurate to be written; the others are written.
     """
     by_class = class_weights_of(options.checkpoint, options.run)
     if by_class is not None:
@@ -69,4 +69,5 @@ def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> Exported
     if gate is not None and exported.report is not None:
         say(exported.report.table())
         gate.check(exported.report)
+    exported.check_complete()
     return exported

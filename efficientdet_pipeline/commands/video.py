@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.inference.detector import LoadedDetector, load_detector
 from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.inference.sinks import SinkWriter, build_sinks
@@ -42,7 +43,12 @@ def infer_video(options: InferOptions, hparams: HparamsGiven) -> None:
     if "images" in options.result_names():
         place = folder / f"{source.stem}.mp4"
         video = VideoSink(place, rate=source.rate, size=source.size, option=option)
-    writer = SinkWriter(folder, sinks, thresholds=detector.thresholds)
+    try:
+        writer = SinkWriter(folder, sinks, thresholds=detector.thresholds)
+    except OptionsError:
+        if video is not None:
+            video.discard()
+        raise
     _detect(source, detector, video, draw, writer, max_frames=options.max_frames)
     writer.close()
     logging.info("%s in %s", ", ".join(options.result_names()), folder)

@@ -3,9 +3,9 @@
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import yaml
 from absl import logging
 from efficientdet.any_detector import AnyDetectorConfig
 
-from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.errors import AccuracyError, DataError, OptionsError
 from efficientdet_pipeline.export.earlier import check_replaceable
 from efficientdet_pipeline.export.formats import ExportFormat
 from efficientdet_pipeline.export.gate import REPORT, GateReport, keep_measured
@@ -47,6 +47,8 @@ class ExportedFiles:
     decibels: Decibels
     report: GateReport | None = None
     """Report of the gate, if artifacts were measured; those that lost too much accuracy are not in `artifacts`."""
+    lost: Mapping[str, str] = field(default_factory=dict)
+    """By name of a format that was not accurate enough to be written: the reason."""
 
     @property
     def saved_model(self) -> Path:
@@ -67,6 +69,14 @@ class ExportedFiles:
     def hparams(self) -> Path:
         """YAML file for --hparams: the network, its canvas and its labels."""
         return self.folder / HPARAMS
+
+    def check_complete(self) -> None:
+        """Raises AccuracyError if a format was not accurate enough to be written."""
+        if self.lost:
+            raise AccuracyError(
+                f"Not written: {', '.join(self.lost)}. {next(iter(self.lost.values()))} The other formats are in "
+                f"{self.folder}."
+            )
 
     def _artifact(self, name: str) -> Path:
         if name not in self.artifacts:
@@ -110,10 +120,13 @@ def write_bundle(
       description: of the detector.
       measure: measures the accuracy of the artifacts before they are published.
 
+    A format whose file is not accurate enough is left out, and is in `lost`.
+
     Raises:
       OptionsError: an unrelated file has the name of one of the export's.
       MissingExtraError: a format's package is not installed.
-      DataError: a format needs calibration images, or its file does not reproduce the network's outputs.
+      AccuracyError: no format is accurate enough.
+      DataError: a format needs calibration images, or its file does not reproduce the network's outputs at all.
       OSError: the files cannot be written.
     """
     about = description or Description()
@@ -121,26 +134,29 @@ def write_bundle(
     finish_replacement(folder)
     earlier = check_replaceable(folder, names)
     decibels: dict[str, Mapping[str, float]] = {}
+    lost: dict[str, str] = {}
     kept, report = list(formats), None
 
     def write_all(staging: Path) -> None:
         nonlocal kept, report
         for number, each in enumerate(formats, start=1):
-            logging.info("Writing %s.", each.name)
-            ratios = each.write(detector, each.path(staging, detector.config))
-            if isinstance(ratios, Mapping):
-                decibels[each.name] = ratios
+            with noting_loss(each.name, lost):
+                ratios = each.write(detector, each.path(staging, detector.config))
+                if isinstance(ratios, Mapping):
+                    decibels[each.name] = ratios
             if each.is_served and any(later.is_served for later in formats[number:]):
                 continue
             # The graphs of a format hold its weights many times.
             detector.release_served()
             if measure is not None or number < len(formats):
                 _release_memory()
+        check_any_written(formats, lost)
+        kept = [each for each in formats if each.name not in lost]
         _write_beside(staging, detector, about)
         if measure is not None:
-            report = measure(staging, formats, decibels)
-            names_kept = keep_measured(report, staging, {each.name: each.files(detector.config) for each in formats})
-            kept = [each for each in formats if each.name in names_kept]
+            report = measure(staging, kept, decibels)
+            names_kept = keep_measured(report, staging, {each.name: each.files(detector.config) for each in kept})
+            kept = [each for each in kept if each.name in names_kept]
         card = model_card(detector.config, detector.label_map, about.facts or ModelFacts(), report)
         fileio.write_file(staging / CARD, card)
         write_checksums(staging)
@@ -148,7 +164,24 @@ def write_bundle(
 
     replace_files(folder, write_all, earlier={*names, *earlier, NOTE})
     artifacts = {each.name: each.path(folder, detector.config) for each in kept}
-    return ExportedFiles(folder=folder, artifacts=artifacts, decibels=decibels, report=report)
+    return ExportedFiles(folder=folder, artifacts=artifacts, decibels=decibels, report=report, lost=lost)
+
+
+@contextmanager
+def noting_loss(name: str, lost: dict[str, str]) -> Iterator[None]:
+    """Announces the writing of a format; notes the reason in `lost`, and warns, if it is not accurate enough."""
+    logging.info("Writing %s.", name)
+    try:
+        yield
+    except AccuracyError as error:
+        logging.warning("%s is not written: %s", name, error)
+        lost[name] = str(error)
+
+
+def check_any_written(formats: Sequence[object], lost: Mapping[str, str]) -> None:
+    """Raises AccuracyError if every format is in `lost`."""
+    if len(lost) == len(formats):
+        raise AccuracyError(next(iter(lost.values())))
 
 
 def _release_memory() -> None:

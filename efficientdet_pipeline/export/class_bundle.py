@@ -4,10 +4,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
-from absl import logging
 
 from efficientdet_pipeline.errors import CannotWriteError
-from efficientdet_pipeline.export.bundle import CARD, CHECKSUMS, HPARAMS, LABEL_MAP, ExportedFiles, write_checksums
+from efficientdet_pipeline.export.bundle import (
+    CARD,
+    CHECKSUMS,
+    HPARAMS,
+    LABEL_MAP,
+    ExportedFiles,
+    check_any_written,
+    noting_loss,
+    write_checksums,
+)
 from efficientdet_pipeline.export.class_card import class_card
 from efficientdet_pipeline.export.class_formats import ClassFormat, Decibels, TrainedClassNetwork
 from efficientdet_pipeline.export.earlier import check_replaceable
@@ -32,7 +40,7 @@ def write_class_bundle(
     """Writes a network in several formats with description, label map and model card beside it, all or nothing.
 
     An earlier export is replaced as one when the new one is whole. Artifacts that
-    lose more accuracy than they may are not kept; the report names them.
+    lose more accuracy than they may are not kept; the report or `lost` names them.
 
     Args:
       trained: the network.
@@ -44,7 +52,8 @@ def write_class_bundle(
     Raises:
       OptionsError: another file has the name of one of the export's.
       MissingExtraError: a format's package is not installed.
-      DataError: a file does not compute what the network computes.
+      AccuracyError: no format is accurate enough.
+      DataError: a file does not compute what the network computes at all.
       CannotWriteError: the files cannot be written.
     """
     network = trained.network
@@ -53,20 +62,23 @@ def write_class_bundle(
     finish_replacement(folder)
     earlier = check_replaceable(folder, names)
     decibels: dict[str, Decibels] = {}
+    lost: dict[str, str] = {}
     kept, report = list(formats), None
 
     def write_all(staging: Path) -> None:
         nonlocal kept, report
         for each in formats:
-            logging.info("Writing %s.", each.name)
-            decibels[each.name] = each.write(trained, each.path(staging, network))
+            with noting_loss(each.name, lost):
+                decibels[each.name] = each.write(trained, each.path(staging, network))
+        check_any_written(formats, lost)
+        kept = [each for each in formats if each.name not in lost]
         network.write(staging / HPARAMS)
         labels = yaml.safe_dump(dict(network.label_map), sort_keys=False, allow_unicode=True)
         fileio.write_file(staging / LABEL_MAP, labels)
         if measure is not None:
-            report = measure(staging, formats, decibels)
-            names_kept = keep_measured(report, staging, {each.name: each.files(network) for each in formats})
-            kept = [each for each in formats if each.name in names_kept]
+            report = measure(staging, kept, decibels)
+            names_kept = keep_measured(report, staging, {each.name: each.files(network) for each in kept})
+            kept = [each for each in kept if each.name in names_kept]
         fileio.write_file(staging / CARD, class_card(network, facts or ModelFacts(), report))
         write_checksums(staging)
         note_output_files(staging, names, ())
@@ -79,4 +91,4 @@ def write_class_bundle(
             "--path_output, or free some space there."
         ) from error
     paths = {each.name: each.path(folder, network) for each in kept}
-    return ExportedFiles(folder=folder, artifacts=paths, decibels=decibels, report=report)
+    return ExportedFiles(folder=folder, artifacts=paths, decibels=decibels, report=report, lost=lost)

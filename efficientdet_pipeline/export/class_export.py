@@ -35,7 +35,9 @@ def export_trained_class_network(
     images = calibration_images(weights.run, options.calibration_images) if is_quantized else ()
     trained = TrainedClassNetwork(model=model, network=network, calibration=images)
     facts = class_facts(weights, network)
-    return write_class_bundle(trained, folder, formats, facts=facts).artifacts
+    exported = write_class_bundle(trained, folder, formats, facts=facts)
+    exported.check_complete()
+    return exported.artifacts
 
 
 def class_facts(

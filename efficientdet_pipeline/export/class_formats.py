@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.errors import AccuracyError, DataError, OptionsError
 from efficientdet_pipeline.export.frozen_graph import constant_graph
 from efficientdet_pipeline.export.onnx_model import onnx_of
 from efficientdet_pipeline.export.probability_graph import ProbabilityGraph, probability_graph
@@ -63,7 +63,8 @@ class TrainedClassNetwork:
         """Makes sure that an artifact computes what the network computes; returns its signal to noise in decibels.
 
         Raises:
-          DataError: it does not.
+          DataError: it does not at all: its output is of another shape, zeros, or no numbers.
+          AccuracyError: it is not exact enough.
         """
         if self.calibration:
             pixels = self.canvases()[0]
@@ -77,10 +78,11 @@ class TrainedClassNetwork:
         is_alike = received.shape == expected.shape
         decibels = signal_to_noise(expected, received) if is_alike else float("-inf")
         if decibels < _MIN_DECIBELS[precision]:
-            raise DataError(
+            is_rough = np.isfinite(decibels) and bool(np.any(received))
+            raise (AccuracyError if is_rough else DataError)(
                 f"{what} must give what the trained network gives, to {_MIN_DECIBELS[precision]:g} dB signal to noise. "
                 f"Received probabilities of shape {received.shape} with {decibels:.1f} dB. The file is not kept; for "
-                "int8 give more calibration images."
+                "int8 try a larger --calibration_images."
             )
         return {OUTPUT: decibels}
 

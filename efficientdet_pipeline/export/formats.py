@@ -42,6 +42,8 @@ class ExportFormat:
     """Whether calibration images are needed."""
     is_served: bool = False
     """Whether it is written from `TrainedDetector.served`."""
+    is_coarse: bool = False
+    """Whether its outputs have too few digits for decoded boxes, as detectors built from parts give them."""
     suppresses_like: str = ""
     """For a format with non-maximum suppression: the format of the same network without it."""
 
@@ -99,6 +101,7 @@ def _tflite(name: str, suffix: str, precision: str) -> ExportFormat:
         write=partial(_write_tflite, precision=precision),
         load=tflite_predictor,
         is_quantized=precision in CALIBRATED,
+        is_coarse=precision in CALIBRATED,
     )
 
 
@@ -119,6 +122,7 @@ def _tflite_with_nms(precision: str) -> ExportFormat:
         write=partial(_write_tflite_with_nms, precision=precision),
         load=tflite_predictor,
         is_quantized=raw.is_quantized,
+        is_coarse=raw.is_coarse,
         suppresses_like=raw.name,
     )
 
@@ -131,6 +135,7 @@ def _openvino(name: str, precision: str) -> ExportFormat:
         write=partial(write_openvino, precision=precision),
         load=openvino_predictor,
         is_quantized=precision == "int8",
+        is_coarse=precision in ("int8", "bfloat16"),
     )
 
 
@@ -155,12 +160,10 @@ FORMATS: dict[str, ExportFormat] = {each.name: each for each in _ALL}
 
 
 PARTS_FORMATS = tuple(
-    name
-    for name, each in FORMATS.items()
-    if not (each.is_quantized or each.suppresses_like or each.load is None or name == "openvino_bf16")
+    name for name, each in FORMATS.items() if not (each.is_coarse or each.suppresses_like or each.load is None)
 )
-"""Formats of detectors built from parts: int8 and bfloat16 have too few digits for decoded boxes, and suppression
-inside needs anchors."""
+"""Formats of detectors built from parts: coarse outputs cannot hold decoded boxes, and suppression inside needs
+anchors."""
 
 
 def check_formats_of_parts(names: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ def export_in_subprocess(
     """Exports a detector with the weights of a run's checkpoint; returns the paths of the files.
 
     Raises:
+      AccuracyError: a format was too inaccurate to be written; the others are written.
       DataError: the other process failed.
     """
     formats = formats_of(options.names())
@@ -46,7 +47,9 @@ def export_in_subprocess(
         )
         thresholds = run_thresholds(trained.run, trained.path)
         description = Description(thresholds=thresholds, facts=model_facts(trained, network.label_map, thresholds))
-        return write_bundle(exported, place, formats, description=description)
+        files = write_bundle(exported, place, formats, description=description)
+        files.check_complete()
+        return files
     export_by_tensorflow(trained, place, options)
     artifacts = {each.name: each.path(place, network.config) for each in formats}
     return ExportedFiles(folder=place, artifacts=artifacts, decibels={})

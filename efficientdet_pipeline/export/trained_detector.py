@@ -16,7 +16,7 @@ from efficientdet.detectors.config import DetectorParts
 from efficientdet.inference_form import InferenceNetwork, inference_network
 from efficientdet.types import Tensor
 
-from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.errors import AccuracyError, DataError
 from efficientdet_pipeline.export.serving import ServedDetector
 from efficientdet_pipeline.inference.canvas import normalized, pixel_canvases
 
@@ -167,7 +167,8 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
       what: name of the file, for the message.
 
     Raises:
-      DataError: it does not.
+      DataError: it does not at all: its outputs are of another shape, zeros, or no numbers.
+      AccuracyError: it is not exact enough.
     """
     if detector.calibration:
         # Integer pixels, as uint8 inputs have them: their rounding is not an error of the file.
@@ -185,12 +186,13 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
         # The deltas of an untrained network are too small for int8, and for any box.
         is_nothing = is_alike and float(np.abs(wanted).max(initial=0.0)) < _NOTHING and np.abs(found).max() < _NOTHING
         if ratios[name] < min_decibels and not is_nothing:
-            raise DataError(
+            is_rough = np.isfinite(ratios[name]) and bool(np.any(found))
+            raise (AccuracyError if is_rough else DataError)(
                 f"{what} must reproduce the outputs of the trained network with {min_decibels:g} dB signal to noise. "
                 "Received "
                 f"{name} of shape {found.shape} with {ratios[name]:.1f} dB, largest value "
                 f"{float(np.abs(found).max(initial=0.0)):.3g} where {float(np.abs(wanted).max()):.3g} is expected. "
-                "The file is deleted; for int8 use more calibration images, or keep layers in float."
+                "The file is not kept; for int8 train longer, try a larger --calibration_images or --quant_debug."
             )
     return ratios
 

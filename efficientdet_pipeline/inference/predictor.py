@@ -25,6 +25,8 @@ from efficientdet_pipeline.inference.results import ImageDetections, per_image
 IMAGES_SPEC = tf.TensorSpec((None, None, None, 3), tf.uint8, name="images")
 FROZEN_INPUT = "images:0"
 FROZEN_OUTPUTS = ("Identity:0", "Identity_1:0", "Identity_2:0", "Identity_3:0")
+TF1_INPUT, TF1_OUTPUT = "image_arrays:0", "detections:0"
+"""Ends of the graphs of google/automl's model_inspect.py, which has one output (b, 100, 7)."""
 SAVED_MODEL = "saved_model.pb"
 
 
@@ -143,6 +145,8 @@ def saved_model_predictor(folder: str | Path, *, is_trusted: bool = False) -> Pr
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["serving_default"]
         names = [f"output_{number}" for number in range(4)]
+        if TF1_OUTPUT in signature.structured_outputs:
+            return GraphPredictor(lambda images: _tf1_detections(loaded.signatures["serving_default"](images)))
         if not set(names) <= set(signature.structured_outputs):
             raise KeyError(f"outputs {', '.join(names)}; it has {', '.join(signature.structured_outputs)}")
     except (OSError, DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
@@ -169,10 +173,20 @@ def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Pre
         if not is_trusted:
             check_graph(path, graph_def)
         wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
+        if {"image_arrays", "detections"} <= {node.name for node in graph_def.node}:
+            of_tf1 = wrapped.prune(TF1_INPUT, TF1_OUTPUT)
+            return GraphPredictor(lambda images: _tf1_detections({TF1_OUTPUT: of_tf1(images)}))
         serve = wrapped.prune(FROZEN_INPUT, list(FROZEN_OUTPUTS))
     except (DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise _not_a_detector(path, error) from error
     return GraphPredictor(serve)
+
+
+def _tf1_detections(outputs: Mapping[str, Tensor]) -> Detections:
+    """Returns the detections of rows (image number, y0, x0, y1, x1, score, class id)."""
+    rows = outputs[TF1_OUTPUT]
+    scores = rows[..., 5]
+    return Detections(rows[..., 1:5], scores, rows[..., 6], tf.reduce_sum(tf.cast(scores > 0, tf.int32), axis=-1))
 
 
 def _not_a_detector(path: str | Path, error: Exception) -> DataError:

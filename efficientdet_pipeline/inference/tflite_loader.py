@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from efficientdet.any_detector import AnyDetectorConfig
+from efficientdet.config import get_config
+from efficientdet.preprocess import Canvas
 from efficientdet.types import Detections
 
 from efficientdet_pipeline.console import native_lines_dropped
 from efficientdet_pipeline.errors import DataError
-from efficientdet_pipeline.inference.canvas import pixel_canvases
+from efficientdet_pipeline.inference.canvas import normalized, pixel_canvases
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
 
 _POST_PROCESSED_OUTPUTS = 4
@@ -55,6 +57,11 @@ class TfliteRunner:
         return int(self._inputs[0]["shape"][1]), int(self._inputs[0]["shape"][2])
 
     @property
+    def takes_floats(self) -> bool:
+        """Whether the input is normalized pixels, as in google/automl's own files, rather than 0 to 255."""
+        return bool(self._inputs[0]["dtype"] == np.float32)
+
+    @property
     def is_post_processed(self) -> bool:
         """Whether it returns detections instead of raw outputs."""
         return len(self._outputs) == _POST_PROCESSED_OUTPUTS
@@ -95,15 +102,21 @@ class PostProcessedPredictor:
 
     Args:
       runner: of the file.
-      resize: letterbox, or stretch as in MediaPipe; None for letterbox.
-      fill: RGB color of the letterbox padding.
+      config: of the network, for its normalization and padding; None for that of lite0 to lite4.
+      resize: letterbox, or stretch as in MediaPipe; None for that of the config.
     """
 
-    def __init__(self, runner: TfliteRunner, *, resize: str | None = None, fill: Any = (123.675, 116.28, 103.53)):
+    def __init__(self, runner: TfliteRunner, config: AnyDetectorConfig | None = None, *, resize: str | None = None):
         self._runner = runner
         self.run_network = self._run_each
-        self._resize = resize
-        self._config = _CanvasConfig(runner.canvas, fill)
+        self._resize = resize or (None if config is None else config.resize)
+        known = config or get_config("efficientdet-lite0")
+        self._config = Canvas(
+            image_size=runner.canvas,
+            mean_rgb=known.mean_rgb,
+            stddev_rgb=known.stddev_rgb,
+            scale_range=known.scale_range,
+        )
 
     def detect(self, images: np.ndarray) -> Detections:
         """Returns numpy arrays: boxes in pixels of the images, best first, padded.
@@ -111,32 +124,26 @@ class PostProcessedPredictor:
         Args:
           images: uint8 RGB (b, h, w, 3).
         """
-        canvases, scales = pixel_canvases(images, self._config.detector_config, self._resize)
+        canvases, scales = pixel_canvases(images, self._config, self._resize)
         height, width = self._runner.canvas
         to_pixels = np.tile(scales * [height, width], 2)
         rows = [self._one(canvas[np.newaxis], to_pixels, images.shape[1:3]) for canvas in canvases]
         return Detections(*(np.stack(part) for part in zip(*rows, strict=True)))
 
     def _run_each(self, canvases: np.ndarray) -> list[list[np.ndarray]]:
-        return [self._runner.run(canvas[np.newaxis]) for canvas in canvases]
+        return [self._run(canvas[np.newaxis]) for canvas in canvases]
+
+    def _run(self, canvas: np.ndarray) -> list[np.ndarray]:
+        is_normalized = self._runner.takes_floats
+        return self._runner.run(np.asarray(normalized(canvas, self._config)) if is_normalized else canvas)
 
     def _one(self, canvas: np.ndarray, to_pixels: np.ndarray, size: Any) -> tuple[Any, ...]:
-        boxes, class_index, scores, count = _by_meaning(self._runner.run(canvas))
+        boxes, class_index, scores, count = _by_meaning(self._run(canvas))
         num_valid = int(count.reshape(-1)[0])
         is_valid = np.arange(len(scores)) < num_valid
         boxes = np.clip(boxes * to_pixels, 0.0, [*size, *size]) * is_valid[:, np.newaxis]
         class_ids = (class_index + 1.0) * is_valid
         return boxes.astype(np.float32), scores * is_valid, class_ids.astype(np.float32), np.int32(num_valid)
-
-
-class _CanvasConfig:
-    """The fields of a config that `pixel_canvases` uses, for a file without a config."""
-
-    def __init__(self, canvas: tuple[int, int], fill: Any) -> None:
-        from efficientdet.config import get_config
-
-        height, width = canvas
-        self.detector_config = get_config("efficientdet-d0", image_size=f"{width}x{height}", mean_rgb=tuple(fill))
 
 
 def _by_meaning(outputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -206,11 +213,13 @@ def tflite_predictor(
     path = Path(path)
     runner = TfliteRunner(path.read_bytes(), num_threads=num_threads, path=path)
     if runner.is_post_processed:
-        if config is None:
-            return PostProcessedPredictor(runner, resize=resize)
-        mean = config.mean_rgb
-        fill = mean if isinstance(mean, tuple) else (mean, mean, mean)
-        return PostProcessedPredictor(runner, resize=resize or config.resize, fill=fill)
+        if config is None and runner.takes_floats:
+            raise DataError(
+                f"{path} takes normalized pixels in float32, and the mean and standard deviation of its network must "
+                "be beside it in hparams_config.yaml. It is missing; for a lite network of google/automl write the "
+                "line `name: efficientdet-lite0` into it."
+            )
+        return PostProcessedPredictor(runner, config, resize=resize)
     if config is None:
         raise DataError(
             f"{path} contains the network alone, whose description must be beside it as hparams_config.yaml. It is "

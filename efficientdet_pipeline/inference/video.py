@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from efficientdet_pipeline.errors import CannotWriteError, DataError
+from efficientdet_pipeline.errors import CannotWriteError, DataError, DownloadError, MissingError, PipelineError
 from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
@@ -45,38 +45,56 @@ class VideoSource:
 
     Raises:
       FileNotFoundError: the file does not exist.
-      DataError: it cannot be opened, or has no frames.
+      MissingError: there is no such camera.
+      DownloadError: the stream cannot be reached.
+      DataError: the file is not a video, or has no readable frame.
     """
 
     def __init__(self, source: str | Path) -> None:
+        if not str(source).startswith(_STREAMS):
+            source = Path(source).expanduser()
         self.name = redact_url(str(source)) if str(source).startswith(_STREAMS) else str(source)
         stem = re.sub(r"[^\w.-]+", "-", Path(self.name).stem) or "stream"
         self.stem = f"camera{stem}" if self.name.isdecimal() else stem
         """Stem of its result files."""
         self._cv2 = import_extra("cv2", purpose="Reading a video")
-        self._is_live = str(source).isdecimal() or str(source).startswith(_STREAMS)
-        if not self._is_live and not Path(source).is_file():
+        self.is_live = str(source).isdecimal() or str(source).startswith(_STREAMS)
+        """Whether it is a camera or a stream, whose end is not known."""
+        if not self.is_live and not Path(source).is_file():
             raise FileNotFoundError(f"The video {source} does not exist.{similar_names(Path(source))}")
         self._capture = self._cv2.VideoCapture(int(str(source)) if str(source).isdecimal() else str(source))
         is_read, first = self._capture.read() if self._capture.isOpened() else (False, None)
         if not is_read or first is None:
             self._capture.release()
-            raise DataError(
-                f"{self.name} must be a video, a camera or a stream that OpenCV can open. Received one without a "
-                "readable "
-                "frame; check it with a player, or convert it to MP4 (H.264)."
-            )
+            raise self._unreadable()
         self._first = first
         rate = float(self._capture.get(self._cv2.CAP_PROP_FPS))
         self.has_rate = bool(np.isfinite(rate)) and 0.0 < rate < 1000.0
         self.rate = rate if self.has_rate else _DEFAULT_RATE
         """Frames per second; 25 if the source does not state it."""
-        self.num_frames = 0 if self._is_live else max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
+        self.num_frames = 0 if self.is_live else max(0, int(self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)))
         """Number of frames according to the header; 0 if not stated."""
         self.size: tuple[int, int] = (int(first.shape[0]), int(first.shape[1]))
         """Height and width in pixels."""
         self.num_read = 0
         """Number of frames read."""
+
+    def _unreadable(self) -> PipelineError:
+        if self.name.isdecimal():
+            return MissingError(
+                f"The camera {self.name} must be connected and give images. It gives none: check its number (0 is the "
+                "first camera), that this user may read it, and that no other program uses it."
+            )
+        if self.is_live:
+            return DownloadError(
+                f"The stream {self.name} must be reachable and give images. It gives none: check the address, the "
+                "user name and password in it, and the network, for example by a player."
+            )
+        size = Path(self.name).stat().st_size
+        return DataError(
+            f"{self.name} must be a video that OpenCV can read. Received {size:,} bytes without a readable frame; "
+            "check it with a player, or convert it to MP4 (H.264)."
+        )
 
     def frames(self) -> Iterator[Frame]:
         """Yields the frames, and warns if a file has fewer than its header states."""
@@ -156,6 +174,8 @@ def detect_video(
 ) -> int:
     """Draws detections on the frames of a source, writes them, and returns their number.
 
+    Ctrl-C is the end of a camera or a stream.
+
     Args:
       draw: from a frame to the drawn frame.
       sink: output of the frames; None for none. The video is completed also if
@@ -171,10 +191,12 @@ def detect_video(
             count += 1
             if count == max_frames:
                 break
-    except BaseException:
-        if sink is not None:
-            sink.discard()
-        raise
+    except BaseException as error:
+        if not (source.is_live and count and isinstance(error, KeyboardInterrupt)):
+            if sink is not None:
+                sink.discard()
+            raise
+        logging.info("Stopped by Ctrl-C after %d frames.", count)
     if sink is not None:
         sink.close()
     return count

@@ -9,7 +9,7 @@ import pytest
 from efficientdet.types import Detections
 
 from efficientdet_pipeline.benchmarking.export_gate import STRETCHED, ExportGate, require_compared, validation_gate
-from efficientdet_pipeline.errors import AccuracyError
+from efficientdet_pipeline.errors import AccuracyError, OptionsError
 from efficientdet_pipeline.evaluation.truth import TruthImage
 from efficientdet_pipeline.export.formats import FORMATS, formats_of
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
@@ -85,5 +85,7 @@ def test_validation_gate_reads_the_runs_shards(toy_run: Path, caplog: pytest.Log
     assert (truth.boxes[:, 2:] <= [*image.shape[:2]]).all()
     alone = TrainedWeights(toy_run, toy_run, None, False)
     assert validation_gate(compose(GateOptions), alone, detector) is None
+    with pytest.raises(OptionsError, match=r"quant_debug needs validation images .* Received none"):
+        validation_gate(compose(GateOptions, quant_debug=True), alone, detector)
     assert "has no known validation shards" in caplog.text
     assert validation_gate(compose(GateOptions, gate=False), alone, detector) is None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.errors import AccuracyError, DataError, OptionsError
 from efficientdet_pipeline.export.bundle import Description, check_checksums, write_bundle
 from efficientdet_pipeline.export.formats import FORMATS, ExportFormat
 from efficientdet_pipeline.export.gate import GateReport, Measured
@@ -26,6 +26,8 @@ def text_format(content: str, name: str = "text") -> ExportFormat:
         del detector
         if content == "fails":
             raise DataError("no such luck")
+        if content == "rough":
+            raise AccuracyError("2 dB where 3 dB are required.")
         path.write_text(content)
         return {"logits": 80.0}
 
@@ -143,6 +145,18 @@ def test_write_bundle_keeps_what_the_gate_allows(detector: TrainedDetector, tmp_
         _ = files.saved_model
     write_bundle(detector, folder, formats[:1])
     assert not (folder / "report.json").exists()
+
+
+def test_write_bundle_leaves_out_formats_that_are_not_accurate(detector: TrainedDetector, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    files = write_bundle(detector, folder, [text_format("rough", "int8"), text_format("a")])
+    assert files.artifacts == {"text": folder / "efficientdet-lite0.text"}
+    assert check_checksums(folder) == 5
+    with pytest.raises(AccuracyError, match=r"Not written: int8. 2 dB where .* The other formats are in .*export"):
+        files.check_complete()
+    with pytest.raises(AccuracyError, match="2 dB where"):
+        write_bundle(detector, tmp_path / "none", [text_format("rough", "int8")])
+    assert not (tmp_path / "none").exists()
 
 
 def test_check_checksums_finds_what_changed(detector: TrainedDetector, tmp_path: Path) -> None:

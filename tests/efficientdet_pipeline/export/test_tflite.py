@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tensorflow.lite.python import schema_py_generated as schema
 
-from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.errors import AccuracyError, DataError
 from efficientdet_pipeline.export.tflite import check_content, write_tflite
 from efficientdet_pipeline.export.tflite_file import operations, read_model, with_own_biases
 from efficientdet_pipeline.export.tflite_metadata import label_lines
@@ -126,6 +126,15 @@ def test_check_raw_heads_refuses_zeros(detector: TrainedDetector, raw_heads: Pat
 
     with pytest.raises(DataError, match="must reproduce the outputs of the trained network"):
         check_raw_heads(detector, zeros, min_decibels=6.0, what="zeros.tflite")
+
+
+def test_check_raw_heads_tells_an_inaccurate_file_from_a_broken_one(detector: TrainedDetector, raw_heads: Path) -> None:
+    def rough(canvases: np.ndarray) -> list[np.ndarray]:
+        outputs = TfliteRunner(raw_heads.read_bytes()).run_heads(canvases)
+        return [each + np.random.default_rng(0).normal(0.0, each.std(), each.shape) for each in outputs]
+
+    with pytest.raises(AccuracyError, match=r"Received logits of shape .* try a larger --calibration_images"):
+        check_raw_heads(detector, rough, min_decibels=3.0, what="rough.tflite")
 
 
 def test_write_tflite_needs_images_for_int8(detector: TrainedDetector, tmp_path: Path) -> None:

@@ -137,3 +137,18 @@ def test_predictor_label_map_of_another_program_that_is_none_is_refused(tmp_path
     (tmp_path / "label_map.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"label_map\.yaml must be the label map of an export"):
         label_map_beside(tmp_path)
+
+
+def test_predictor_reads_the_graphs_of_automls_model_inspect(tmp_path: Path) -> None:
+    rows = [[0.0, 1.0, 2.0, 5.0, 7.0, 0.9, 3.0], [0.0, 0.0, 0.0, 4.0, 4.0, 0.5, 1.0], [0.0] * 7]
+    with tf.Graph().as_default() as graph, tf.compat.v1.Session(graph=graph) as session:
+        images = tf.compat.v1.placeholder(tf.uint8, [None, None, None, 3], name="image_arrays")
+        found = tf.identity(tf.tile(tf.constant([rows]), [tf.shape(images)[0], 1, 1]), name="detections")
+        ends = [{end.name: end} for end in (images, found)]
+        tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "saved_model"), *ends)
+        (tmp_path / "efficientdet-d0_frozen.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    for name in ("saved_model", "efficientdet-d0_frozen.pb"):
+        boxes, scores, class_ids, num_valid = load_predictor(tmp_path / name).detect(PHOTO)
+        assert num_valid.tolist() == [2, 2]
+        assert boxes[1, 0].tolist() == [1.0, 2.0, 5.0, 7.0]
+        assert (scores[0].tolist(), class_ids[0].tolist()) == (pytest.approx([0.9, 0.5, 0.0]), [3.0, 1.0, 0.0])

@@ -9,6 +9,7 @@ from efficientdet.types import Detections
 
 from efficientdet_pipeline.inference.results import (
     ImageDetections,
+    RecordSpool,
     coco_results,
     describe_no_detections,
     image_record,
@@ -56,6 +57,18 @@ def test_results_file_lists_images_and_their_detections(tmp_path: Path) -> None:
         {"class_id": 7, "class_name": "7", "score": 0.3, "box": {"y0": 5.0, "x0": 6.0, "y1": 7.0, "x1": 8.0}},
     ]
     assert second == {"image": "empty.jpg", "width": 1, "height": 1, "detections": []}
+
+
+def test_record_spool_gives_what_was_added_as_often_as_needed(tmp_path: Path) -> None:
+    records = [image_record("a\u2028ü.jpg", (4, 5), FOUND, {2: "Kätzchen"}), image_record("b.jpg", (4, 5), FOUND, {})]
+    spool = RecordSpool()
+    for record in records:
+        spool.add(record)
+    assert list(spool) == list(spool) == records
+    for name, content in (("some.json", records), ("none.json", [])):
+        write_detections_json(tmp_path / name, spool if content else RecordSpool())
+        expected = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        assert (tmp_path / name).read_text(encoding="utf-8") == expected
 
 
 def test_results_classes_can_be_chosen() -> None:

@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.errors import OptionsError
+from efficientdet_pipeline.inference.annotation_sinks import CropSink, VocSink, YoloSink
+from efficientdet_pipeline.inference.detected import Sink
 from efficientdet_pipeline.inference.image_io import read_image, write_image
 from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.inference.sinks import (
-    CropSink,
     CsvSink,
     DrawnSink,
     JsonSink,
-    Sink,
     SinkWriter,
-    VocSink,
-    YoloSink,
     build_sinks,
 )
 from efficientdet_pipeline.inference.thresholds import Thresholds
@@ -75,11 +73,15 @@ def test_sink_writer_writes_frames(tmp_path: Path) -> None:
     def draw(image: np.ndarray, found: ImageDetections) -> np.ndarray:
         return image
 
-    sinks = build_sinks(["images", "json", "coco", "csv", "crops"], LABELS, draw, is_video=True)
-    writer = SinkWriter(tmp_path, sinks)
-    for number in range(2):
-        writer.write_frame("in/car.mp4", number, np.zeros((40, 80, 3), np.uint8), FOUND)
-    writer.close()
+    def write_frames(count: int, *, is_interrupted: bool = False) -> None:
+        writer = SinkWriter(tmp_path, build_sinks(list(RESULTS), LABELS, draw, is_video=True))
+        for number in range(count):
+            writer.write_frame("in/car.mp4", number, np.zeros((40, 80, 3), np.uint8), FOUND)
+        if not is_interrupted:
+            writer.close()
+
+    write_frames(4, is_interrupted=True)
+    write_frames(2)
     assert [each["image"] for each in json.loads((tmp_path / "detections.json").read_text())] == [
         "car.mp4#0",
         "car.mp4#1",
@@ -90,8 +92,16 @@ def test_sink_writer_writes_frames(tmp_path: Path) -> None:
     }
     assert (tmp_path / "crops" / "car_000001_000_so-ba-ka.jpg").is_file()
     assert not list(tmp_path.glob("*.jpg"))
-    with pytest.raises(OptionsError, match=r"Received 'yolo', which needs image files"):
-        build_sinks(["yolo"], LABELS, draw, is_video=True)
+    own = {".efficientdet-files.json"}
+    assert {path.name for path in (tmp_path / "labels").iterdir()} - own == {
+        *("classes.txt", "car_000000.txt", "car_000001.txt")
+    }
+    annotations = {path.name for path in (tmp_path / "annotations").iterdir()} - own
+    assert annotations == {"car_000000.xml", "car_000001.xml"}
+    assert ET.parse(tmp_path / "annotations/car_000001.xml").getroot().findtext("filename") == "car_000001.jpg"
+    (tmp_path / "labels" / "car_000002.txt").write_text("mine")
+    with pytest.raises(OptionsError, match=r"car_000002\.txt, not written by an earlier call"):
+        write_frames(3)
     assert len(build_sinks(list(RESULTS), LABELS, draw)) == len(RESULTS)
 
 
@@ -136,9 +146,19 @@ def test_sink_writer_replaces_its_own_files_and_no_others(tmp_path: Path) -> Non
 
 
 def test_sink_writer_refuses_the_folder_of_the_images(tmp_path: Path) -> None:
-    images = images_in(tmp_path / "in")
-    with pytest.raises(OptionsError, match="another folder than that of the images"):
-        SinkWriter(tmp_path / "in", every_sink(), images)
+    images = images_in(tmp_path / "crops")
+    for folder in (tmp_path / "crops", tmp_path):
+        with pytest.raises(OptionsError, match="another folder than that of the images"):
+            SinkWriter(folder, every_sink(), images)
+
+
+def test_sink_writer_keeps_the_list_of_classes_apart_from_an_image_of_that_name(tmp_path: Path) -> None:
+    image = tmp_path / "in" / "classes.png"
+    image.parent.mkdir()
+    write_image(image, np.full((40, 80, 3), 90, np.uint8))
+    write_all(tmp_path / "out", [image])
+    assert (tmp_path / "out/labels/classes.txt").read_text().splitlines()[0] == "cat"
+    assert (tmp_path / "out/labels/classes-2.txt").read_text().startswith("1 0.500000")
 
 
 def test_crop_sink_adds_a_margin_within_the_image(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from efficientdet.config import get_config
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.predictor import detect_image
@@ -15,8 +16,8 @@ class Runner:
 
     canvas = (64, 64)
 
-    def __init__(self, order: tuple[int, ...]) -> None:
-        self.order = order
+    def __init__(self, order: tuple[int, ...] = (0, 1, 2, 3), *, takes_floats: bool = False) -> None:
+        self.order, self.takes_floats = order, takes_floats
         self.seen: list[np.ndarray] = []
 
     def run(self, canvas: np.ndarray) -> list[np.ndarray]:
@@ -39,10 +40,19 @@ def test_post_processed_predictor_reads_outputs_in_any_order(order: tuple[int, .
     assert found.boxes.tolist() == [[16.0, 32.0, 48.0, 64.0]]
     assert found.class_ids.tolist() == [2]
     assert found.scores.tolist() == pytest.approx([0.9])
-    np.testing.assert_allclose(runner.seen[0][0, 60, 5], [123.675, 116.28, 103.53], atol=1e-3)
+    np.testing.assert_allclose(runner.seen[0][0, 60, 5], [127.0] * 3, atol=1e-3)
     stretched = detect_image(PostProcessedPredictor(runner, resize="stretch"), np.zeros((64, 128, 3), np.uint8))
     assert stretched.boxes.tolist()[0] == [8.0, 32.0, 24.0, 64.0]
     assert len(stretched.scores) == 2
+
+
+def test_post_processed_predictor_normalizes_for_a_file_that_takes_floats() -> None:
+    runner: Any = Runner(takes_floats=True)
+    detect_image(PostProcessedPredictor(runner), np.full((64, 128, 3), 255, np.uint8))
+    np.testing.assert_allclose(runner.seen[0][0, [5, 60], 5], [[1.0] * 3, [0.0] * 3], atol=1e-5)
+    runner = Runner(takes_floats=True)
+    detect_image(PostProcessedPredictor(runner, get_config("efficientdet-d0")), np.full((64, 128, 3), 255, np.uint8))
+    np.testing.assert_allclose(runner.seen[0][0, 5, 5], [2.2489, 2.4286, 2.64], atol=1e-3)
 
 
 def test_tflite_runner_refuses_what_is_no_model() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.errors import CannotWriteError, DataError, OptionsError
+from efficientdet_pipeline.errors import CannotWriteError, DataError, DownloadError, MissingError, OptionsError
 from efficientdet_pipeline.inference.video import Frame, VideoSink, VideoSource, detect_video, is_video
 
 RATE = 12.5
@@ -61,6 +61,37 @@ def test_video_source_says_where_a_file_ends_early(tmp_path: Path, caplog: pytes
         count = detect_video(source, lambda frame: frame.image, None)
     assert 0 < count < 9
     assert f"ends early: {count} of 10 frames" in caplog.text
+
+
+def test_video_source_says_what_a_camera_a_stream_and_a_file_lack(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"camera 97 must be connected .* check its number"):
+        VideoSource("97")
+    with pytest.raises(
+        DownloadError, match=r"stream http://\*\*\*@127.0.0.1:9/a must be reachable .* check the address"
+    ):
+        VideoSource("http://me:secret@127.0.0.1:9/a")
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(DataError, match="Received 0 bytes without a readable frame"):
+        VideoSource(tmp_path / "empty.mp4")
+
+
+def test_detect_video_keeps_what_a_camera_gave_until_it_is_interrupted(video: Path, tmp_path: Path) -> None:
+    def draw(frame: Frame) -> np.ndarray:
+        if frame.number == 3:
+            raise KeyboardInterrupt
+        return frame.image
+
+    def sink(name: str) -> VideoSink:
+        return VideoSink(tmp_path / name, rate=RATE, size=(48, 64))
+
+    source = VideoSource(video)
+    with pytest.raises(KeyboardInterrupt):
+        detect_video(source, draw, sink("file.mp4"))
+    assert not (tmp_path / "file.mp4").exists()
+    source = VideoSource(video)
+    source.is_live = True
+    assert detect_video(source, draw, sink("live.mp4")) == 3
+    assert VideoSource(tmp_path / "live.mp4").num_frames == 3
 
 
 def test_video_source_refuses(tmp_path: Path, video: Path) -> None:
