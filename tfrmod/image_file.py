@@ -151,7 +151,10 @@ def _header(data: bytes, max_pixels: int) -> tuple[str, Header]:
         raise ImageError(f"its {content} header states a size of {header.width}x{header.height} pixels")
     if header.height * header.width > max_pixels:
         size = f"{header.width}x{header.height}"
-        raise ImageError(f"{size} pixels, where at most {max_pixels:,} are opened", "image_too_large")
+        raise ImageError(
+            f"{size} pixels, where at most {max_pixels:,} are opened; resize it, or cut it into smaller images",
+            "image_too_large",
+        )
     # No JPEG of that size has more bytes than this.
     is_short = content == "JPEG" and 64 * len(data) < header.height * header.width
     if is_short and not holds_its_pixels(data, structure_of(data)):

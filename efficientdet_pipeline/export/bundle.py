@@ -20,6 +20,7 @@ from efficientdet_pipeline.export.gate import REPORT, GateReport, keep_measured
 from efficientdet_pipeline.export.model_card import ModelFacts, model_card
 from efficientdet_pipeline.export.quantization_search import Recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.artifacts import CHECKSUMS
 from efficientdet_pipeline.inference.thresholds import THRESHOLDS, Thresholds
 from efficientdet_pipeline.runs.output_files import NOTE, note_output_files
 from tfrmod import fileio
@@ -28,7 +29,6 @@ from tfrmod.replacement import finish_replacement, replace_files
 LABEL_MAP = "label_map.yaml"
 HPARAMS = "hparams_config.yaml"
 CARD = "MODEL_CARD.md"
-CHECKSUMS = "sha256sums.txt"
 RECIPE = "quantization.yaml"
 
 Decibels = Mapping[str, Mapping[str, float]]

@@ -97,7 +97,10 @@ class VocSink:
         """Writes the annotation of one image; pixels are counted from 1, as in VOC."""
         height, width = detected.image.shape[:2]
         root = ET.Element("annotation")
-        _children(root, filename=detected.name if self._is_video else detected.path.name)
+        path = detected.path
+        # The folder distinguishes images of one name.
+        names = {"filename": detected.name} if self._is_video else {"folder": path.parent.name, "filename": path.name}
+        _children(root, **names)
         _children(ET.SubElement(root, "size"), width=width, height=height, depth=3)
         for box, score, class_id in detected.shown.rows():
             name = class_name(int(class_id), self._label_map)

@@ -12,11 +12,13 @@ from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
 from efficientdet_pipeline.inference.openvino_loader import openvino_predictor
-from efficientdet_pipeline.inference.predictor import Predictor, load_predictor
+from efficientdet_pipeline.inference.predictor import SAVED_MODEL, Predictor, load_predictor
 from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
-from efficientdet_pipeline.options.infer import NETWORK_SUFFIXES
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, NETWORK_SUFFIXES
+from tfrmod import fileio
 
 HPARAMS = "hparams_config.yaml"
+CHECKSUMS = "sha256sums.txt"
 
 
 def load_artifact(
@@ -47,16 +49,16 @@ def load_artifact(
       FileNotFoundError: the path does not exist.
       OptionsError: a checkpoint without a `config`.
       MissingExtraError: the artifact's runtime is not installed.
-      DataError: the file is empty, damaged, of another model, or not described.
+      DataError: the file is empty, damaged, changed since the export, of another model, or not described.
     """
     place = Path(path).expanduser()
+    check_unchanged(place)
     suffix = place.suffix.lower()
+    _check_not_empty(place)
     if suffix not in NETWORK_SUFFIXES:
         return load_predictor(path, config, mode=mode, is_trusted=is_trusted)
     if not place.is_file():
         raise FileNotFoundError(f"The model {place} does not exist.{similar_names(place)}")
-    if not place.stat().st_size:
-        raise DataError(f"{place} must be an exported detector. Received an empty file; export the checkpoint again.")
     described = config or config_beside(place)
     if suffix == ".tflite":
         return tflite_predictor(place, described, mode=mode, resize=resize, num_threads=num_threads)
@@ -68,6 +70,45 @@ def load_artifact(
         )
     load = onnx_predictor if suffix == ".onnx" else openvino_predictor
     return load(place, described, mode=mode, resize=resize, num_threads=num_threads)
+
+
+def _check_not_empty(place: Path) -> None:
+    files = [place, place / SAVED_MODEL, place / "saved_model" / SAVED_MODEL]
+    for file in files if place.suffix.lower() in EXPORT_SUFFIXES or place.is_dir() else []:
+        if file.is_file() and not file.stat().st_size:
+            raise DataError(
+                f"{file} must be an exported detector. Received an empty file; export the checkpoint again."
+            )
+
+
+def check_unchanged(path: Path) -> None:
+    """Checks that an artifact is what the checksums beside it say; without checksums it is taken as it is.
+
+    Args:
+      path: a file, the folder of a SavedModel, or the folder of an export with one.
+
+    Raises:
+      DataError: one of its files has changed since the export: damaged weights give wrong detections, not errors.
+    """
+    if path.name == SAVED_MODEL:
+        path = path.parent
+    if (path / "saved_model" / SAVED_MODEL).is_file():
+        path = path / "saved_model"
+    try:
+        lines = (path.parent / CHECKSUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    own = {path.name, path.with_suffix(".bin").name if path.suffix.lower() == ".xml" else path.name}
+    for line in lines:
+        expected, _, name = line.partition("  ")
+        file = path.parent / name
+        is_own = name in own or name.startswith(f"{path.name}/")
+        if is_own and file.is_file() and fileio.sha256_of(file) != expected:
+            raise DataError(
+                f"{file} must be unchanged since the export, with the SHA-256 {expected[:12]}… of {CHECKSUMS} beside "
+                "it. It is not: it is damaged or was replaced; copy or export it again, or delete its line in "
+                f"{CHECKSUMS} if you changed it."
+            )
 
 
 def config_beside(path: Path) -> AnyDetectorConfig | None:

@@ -14,7 +14,7 @@ from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.inference.artifacts import load_artifact
 from efficientdet_pipeline.inference.predictor import Predictor
 from efficientdet_pipeline.inference.results import ImageDetections, class_name, per_image
-from efficientdet_pipeline.inference.thresholds import Thresholds, find_thresholds
+from efficientdet_pipeline.inference.thresholds import Thresholds, class_id_of, find_thresholds, scores_by_class
 from efficientdet_pipeline.inference.tiling import detect_tiled
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
@@ -108,7 +108,7 @@ def load_detector(options: DetectorOptions, hparams: HparamsGiven) -> LoadedDete
     return LoadedDetector(
         predictor=predictor,
         label_map=label_map,
-        thresholds=_thresholds(chosen.min_score_thresh, folders, label_map),
+        thresholds=_thresholds(chosen, folders, label_map),
         class_ids=chosen_class_ids(chosen.classes, label_map),
         tile=chosen.tile_size,
         tile_overlap=chosen.tile_overlap,
@@ -130,16 +130,27 @@ def _exported(options: DetectionOptions, hparams: HparamsGiven) -> tuple[Predict
 
 
 def _check_one_artifact(path: Path) -> None:
-    """Raises OptionsError if a folder contains artifacts but no SavedModel."""
+    """Raises OptionsError if a path is no export, or the folder of several but of no SavedModel."""
+    if path.is_file() and path.suffix.lower() not in EXPORT_SUFFIXES:
+        raise OptionsError(
+            f"saved_model_dir must name an export: a SavedModel folder, or a file ending in "
+            f"{', '.join(EXPORT_SUFFIXES)}. Received {path}; for a checkpoint use --path_ckpt.",
+            option="saved_model_dir",
+        )
     if not path.is_dir() or any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")):
         return
     found = sorted(each.name for each in path.iterdir() if each.suffix in EXPORT_SUFFIXES)
-    if found:
+    if not found:
         raise OptionsError(
-            f"saved_model_dir must name one artifact. Received the folder {path}, which contains no SavedModel; try "
-            f"{path / found[0]}" + (f", or one of {', '.join(found[1:])}." if found[1:] else "."),
+            f"saved_model_dir must name an export. Received the folder {path}, which contains neither a SavedModel nor "
+            f"files ending in {', '.join(EXPORT_SUFFIXES)}; for a run or a checkpoint use --path_ckpt.",
             option="saved_model_dir",
         )
+    raise OptionsError(
+        f"saved_model_dir must name one artifact. Received the folder {path}, which contains no SavedModel; try "
+        f"{path / found[0]}" + (f", or one of {', '.join(found[1:])}." if found[1:] else "."),
+        option="saved_model_dir",
+    )
 
 
 def _labels_inside(path: Path) -> dict[int, str]:
@@ -154,11 +165,24 @@ def _labels_inside(path: Path) -> dict[int, str]:
     return {number: line.strip() for number, line in enumerate(lines, start=1) if line.strip()}
 
 
-def _thresholds(given: float | None, folders: Iterable[Path], label_map: Mapping[int, str]) -> Thresholds:
-    """Returns the given threshold, or those of thresholds.yaml, or the default."""
+def _thresholds(options: DetectionOptions, folders: Iterable[Path], label_map: Mapping[int, str]) -> Thresholds:
+    """Returns the given thresholds of single classes, above the given one of all, thresholds.yaml, or the default."""
+    try:
+        own = scores_by_class(options.scores_of_classes(), label_map)
+    except ValueError as error:
+        raise OptionsError(
+            f"class_thresholds must be classes of the detector and their minimum scores, such as cat=0.3,dog=0.6. "
+            f"Received {options.class_thresholds!r}: {error}.",
+            option="class_thresholds",
+        ) from error
+    others = _thresholds_of_all(options.min_score_thresh, folders, label_map)
+    return Thresholds(others.default, {**others.by_class, **own})
+
+
+def _thresholds_of_all(given: float | None, folders: Iterable[Path], label_map: Mapping[int, str]) -> Thresholds:
     if given is not None:
         return Thresholds(given)
-    found = find_thresholds(folders)
+    found = find_thresholds(folders, label_map)
     if found is None:
         return Thresholds(MIN_SCORE)
     place, thresholds = found
@@ -189,10 +213,10 @@ def limit_threads(count: int) -> None:
 
 def chosen_class_ids(given: str, label_map: Mapping[int, str]) -> set[int]:
     """Returns the ids of the classes given by name or id; empty for all."""
-    by_name = {name: class_id for class_id, name in label_map.items()}
     wanted = [word for word in map(str.strip, given.split(",")) if word]
-    known = {word: by_name.get(word, int(word) if word.isdecimal() else 0) for word in wanted}
-    unknown = [word for word, class_id in known.items() if class_id < 1 or (label_map and class_id not in label_map)]
+    found = {word: class_id_of(word, label_map) for word in wanted}
+    unknown = [word for word, class_id in found.items() if class_id is None]
+    known = {word: class_id for word, class_id in found.items() if class_id is not None}
     names = [f"{class_id} {name}" for class_id, name in sorted(label_map.items())]
     if unknown:
         listed = f"{', '.join(names[:20])}{' …' if len(names) > 20 else ''}" or "ids from 1, since it has no names"

@@ -31,9 +31,30 @@ def find_images(pattern: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: nothing matches; the message lists similar names.
-      DataError: the folder holds no images.
+      DataError: the folder holds no images, or none whose name can be written into a file of results.
     """
     path = Path(pattern).expanduser()
+    found = _matching_images(path)
+    images = [each for each in found if _is_text(each)]
+    for each in found:
+        if not _is_text(each):
+            shown = os.fsencode(each).decode("utf-8", "backslashreplace")
+            sentence = f"{shown}: its name is not UTF-8, as files of results need; rename it"
+            if not images:
+                raise DataError(f"{sentence}.")
+            logging.warning("%s", sentence)
+    return images
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _matching_images(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():

@@ -44,6 +44,11 @@ class OpenvinoRunner:
         if num_threads:
             settings["INFERENCE_NUM_THREADS"] = str(num_threads)
         self._path = path
+        if not path.with_suffix(".bin").is_file():
+            raise DataError(
+                f"{path} describes a model whose weights must be beside it as {path.with_suffix('.bin').name}. That "
+                "file is missing; copy it from the folder of the export."
+            )
         core = openvino.Core()
         try:
             # In memory: the files may be replaced while they are in use.

@@ -107,10 +107,10 @@ def count_classes(found: ImageDetections, label_map: Mapping[int, str]) -> str:
     """Returns the number of detections per class as text; empty without detections.
 
     >>> count_classes(found, {1: "cat"})
-    '2 cat'
+    '2 cat, 1 of class 2'
     """
-    counts = Counter(class_name(class_id, label_map) for class_id in found.class_ids.tolist())
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
+    counts = Counter(found.class_ids.tolist())
+    return ", ".join(f"{count} {label_map.get(number) or f'of class {number}'}" for number, count in counts.items())
 
 
 def describe_no_detections(found: ImageDetections, min_score: float | None, label_map: Mapping[int, str]) -> str:

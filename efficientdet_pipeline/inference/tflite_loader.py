@@ -18,6 +18,8 @@ from efficientdet_pipeline.inference.canvas import normalized, pixel_canvases
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
 
 _POST_PROCESSED_OUTPUTS = 4
+_FEWEST_BYTES = 20_000
+"""Bytes of a file below which no detector fits, not even in int8."""
 
 
 class TfliteRunner:
@@ -213,6 +215,12 @@ def tflite_predictor(
     path = Path(path)
     runner = TfliteRunner(path.read_bytes(), num_threads=num_threads, path=path)
     if runner.is_post_processed:
+        size = path.stat().st_size
+        if size < _FEWEST_BYTES:
+            raise DataError(
+                f"{path} must contain the weights of a detector. Received {size:,} bytes, which hold none: converters "
+                "write such a file, which detects nothing, without an error; export the checkpoint by --mode=export."
+            )
         if config is None and runner.takes_floats:
             raise DataError(
                 f"{path} takes normalized pixels in float32, and the mean and standard deviation of its network must "

@@ -42,30 +42,76 @@ class Thresholds:
         fileio.write_file(path, yaml.safe_dump(content, sort_keys=False))
 
 
-def find_thresholds(folders: Iterable[Path]) -> tuple[Path, Thresholds] | None:
+def class_id_of(word: str, label_map: Mapping[int, str]) -> int | None:
+    """Returns the id of a class that is given by name or id; None if the label map does not have it.
+
+    Args:
+      label_map: class id to name; without one, every id is taken.
+    """
+    by_name = {name: class_id for class_id, name in label_map.items()}
+    class_id = by_name.get(word, int(word) if word.isdecimal() else 0)
+    return class_id if class_id >= 1 and (not label_map or class_id in label_map) else None
+
+
+def scores_by_class(given: Mapping[str, float | str], label_map: Mapping[int, str]) -> dict[int, float]:
+    """Returns minimum scores by class id, from scores by the name or id of a class.
+
+    Raises:
+      ValueError: a class or a score is none.
+    """
+    scores = {}
+    for word, value in given.items():
+        class_id = class_id_of(word, label_map)
+        if class_id is None:
+            known = ", ".join(f"{number} {name}" for number, name in sorted(label_map.items())[:20]) or "ids from 1"
+            raise ValueError(f"{word!r} is not a class of the detector; known: {known}")
+        try:
+            scores[class_id] = float(value)
+        except ValueError as error:
+            raise ValueError(f"the score of {word!r} is {value!r}, which is not a number") from error
+        if not 0.0 <= scores[class_id] <= 1.0:
+            raise ValueError(f"the score of {word!r} is {value}, which is not between 0 and 1")
+    return scores
+
+
+def find_thresholds(
+    folders: Iterable[Path], label_map: Mapping[int, str] | None = None
+) -> tuple[Path, Thresholds] | None:
     """Returns the first thresholds.yaml in the folders, with its path; None if there is none.
+
+    Args:
+      label_map: as for `read_thresholds`.
 
     Raises:
       DataError: it contains no thresholds.
     """
     for folder in folders:
         if (folder / THRESHOLDS).is_file():
-            return folder / THRESHOLDS, read_thresholds(folder / THRESHOLDS)
+            return folder / THRESHOLDS, read_thresholds(folder / THRESHOLDS, label_map)
     return None
 
 
-def read_thresholds(path: Path) -> Thresholds:
+def read_thresholds(path: Path, label_map: Mapping[int, str] | None = None) -> Thresholds:
     """Returns the thresholds of a YAML file.
+
+    Args:
+      label_map: of the detector, by whose names the file may give the classes.
 
     Raises:
       DataError: the file is not such a file.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        by_class = {int(class_id): float(value) for class_id, value in (content.get("by_class") or {}).items()}
+        if not isinstance(content, dict) or "default" not in content:
+            raise ValueError("it has no line `default:`")
+        given = content.get("by_class") or {}
+        if not isinstance(given, dict):
+            raise ValueError("`by_class:` is not followed by such lines")
+        by_class = scores_by_class({str(word): value for word, value in given.items()}, label_map or {})
         return Thresholds(float(content["default"]), by_class)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, DataError) as error:
+        reason = " ".join(str(error).rstrip(".").split())
         raise DataError(
-            f"{path} must contain score thresholds: `default: 0.4` and `by_class:` with `id: score` lines. It cannot "
-            f"be read: {error}."
+            f"{path} must contain score thresholds: `default: 0.4`, and `by_class:` with lines of the id or name of a "
+            f"class and its score, 0 to 1. It cannot be read: {reason}."
         ) from error

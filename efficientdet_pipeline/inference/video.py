@@ -9,15 +9,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from efficientdet_pipeline.errors import CannotWriteError, DataError, DownloadError, MissingError, PipelineError
+from efficientdet_pipeline.errors import (
+    CannotWriteError,
+    DataError,
+    DownloadError,
+    MissingError,
+    OptionsError,
+    PipelineError,
+)
 from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.image_io import similar_names
-from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from efficientdet_pipeline.runs.output_files import check_output_file, check_output_files, note_output_files
 from tfrmod.urls import redact_url
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
 _STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://")
 _DEFAULT_RATE = 25.0
+_OUTPUT_VIDEO = "output_video"
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
 
 
@@ -127,22 +135,28 @@ class VideoSink:
       option: option that names the path, for messages.
 
     Raises:
-      OptionsError: an unrelated file has the same name.
+      OptionsError: an unrelated file has the same name, or the name is not that of a video.
       CannotWriteError: OpenCV cannot write this video.
     """
 
-    def __init__(self, path: Path, *, rate: float, size: tuple[int, int], option: str = "output_video") -> None:
+    def __init__(self, path: Path, *, rate: float, size: tuple[int, int], option: str = _OUTPUT_VIDEO) -> None:
         codec = _CODECS.get(path.suffix.lower())
         if codec is None:
-            raise CannotWriteError(
-                f"{option} must end in one of {' '.join(_CODECS)}. Received {path}; try {path.with_suffix('.mp4')}."
+            raise OptionsError(
+                f"{option} must end in one of {' '.join(_CODECS)}. Received {path}; try {path.with_suffix('.mp4')}.",
+                option=option,
             )
         cv2 = import_extra("cv2", purpose="Writing a video")
         self._cv2: Any = cv2
         self._path, self._size = path, size
         if path.is_dir():
-            raise CannotWriteError(f"{option} must be a file. Received the folder {path}; try {path / 'video.mp4'}.")
-        earlier = check_output_files(path.parent, [path.name], option=option)
+            raise OptionsError(
+                f"{option} must be a file. Received the folder {path}; try {path / 'video.mp4'}.", option=option
+            )
+        if option == _OUTPUT_VIDEO:
+            earlier = check_output_file(path, option=option)
+        else:
+            earlier = check_output_files(path.parent, [path.name], option=option)
         note_output_files(path.parent, [path.name], earlier)
         self._partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
         self._writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter_fourcc(*codec), rate, (size[1], size[0]))

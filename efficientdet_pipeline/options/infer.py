@@ -47,6 +47,11 @@ class DetectionOptions(Options):
         "Minimum score of a detection, 0 to 1; detections.json contains all. Default: the thresholds of each class in "
         "thresholds.yaml of the export or of the run's folder, otherwise 0.4.",
     )
+    class_thresholds: str = option(
+        "",
+        "Minimum scores of single classes, comma-separated, by name or id (`cat=0.3,dog=0.6`). They take precedence over "
+        "all other thresholds.",
+    )
     classes: str = option("", "Comma-separated names or ids of the classes to detect. Default: all.")
     threads: int = option(0, "Number of threads of the detector's runtime. 0: chosen by the runtime.")
     tile: str = option(
@@ -65,6 +70,11 @@ class DetectionOptions(Options):
         check(is_size, "tile", self.tile, "WIDTHxHEIGHT in pixels", "try 640x640")
         overlap = self.tile_overlap
         check(0.0 <= overlap <= 0.9, "tile_overlap", overlap, "between 0 and 0.9", "try 0.2")
+
+    def scores_of_classes(self) -> dict[str, str]:
+        """Returns the words of class_thresholds: class → score, neither checked."""
+        words = [word.strip() for word in self.class_thresholds.split(",") if word.strip()]
+        return {word.rpartition("=")[0].strip(): word.rpartition("=")[2].strip() for word in words}
 
     @property
     def tile_size(self) -> tuple[int, int] | None:

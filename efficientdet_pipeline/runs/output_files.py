@@ -42,6 +42,22 @@ def check_output_files(folder: Path, names: Iterable[str], *, option: str, known
     return earlier
 
 
+def check_output_file(path: Path, *, option: str) -> set[str]:
+    """Checks that a file does not exist, or was written by an earlier call; returns such files of its folder.
+
+    Raises:
+      OptionsError: the file is unrelated.
+    """
+    earlier = check_output_files(path.parent, (), option=option)
+    if path.name not in earlier and _is_there(path):
+        raise OptionsError(
+            f"{option} must name a file that does not exist, or that an earlier call wrote. {path} exists, and no call "
+            "wrote it; choose another name, or move it away.",
+            option=option,
+        )
+    return earlier
+
+
 def _refuse_foreign(folder: Path, names: Iterable[str], earlier: Collection[str], *, option: str) -> None:
     foreign = sorted(name for name in set(names).difference(earlier) if _is_there(folder / name))
     if foreign:

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.export.bundle import write_checksums
 from efficientdet_pipeline.export.formats import FORMATS
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
-from efficientdet_pipeline.inference.artifacts import config_beside, load_artifact
+from efficientdet_pipeline.inference.artifacts import check_unchanged, config_beside, load_artifact
 from efficientdet_pipeline.inference.predictor import detect_image, model_predictor
 
 
@@ -46,6 +47,24 @@ def test_load_artifact_stretches_where_the_network_was_trained_so(
     assert np.abs(letterboxed.boxes[0] - expected.boxes[0]).max() > 2
     (tmp_path / "hparams_config.yaml").write_text(yaml.safe_dump(config.to_hparams()))
     assert config_beside(tmp_path / "x.tflite") == config
+
+
+def test_check_unchanged_finds_a_damaged_file_of_an_export(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.tflite", "a.xml", "a.bin", "saved_model/variables/v.data", "b.tflite")]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(file.name.encode())
+    (tmp_path / "saved_model" / "saved_model.pb").write_bytes(b"graph")
+    write_checksums(tmp_path)
+    places = [tmp_path / "a.tflite", tmp_path / "a.xml", tmp_path / "saved_model", tmp_path]
+    for place in places:
+        check_unchanged(place)
+    for file in (files[0], files[2], files[3]):
+        file.write_bytes(b"damaged")
+    for place in places:
+        with pytest.raises(DataError, match=r"must be unchanged since the export, .* copy or export it again"):
+            check_unchanged(place)
+    check_unchanged(tmp_path / "b.tflite")
 
 
 def test_load_artifact_refuses_what_it_cannot_know(folder: Path, tmp_path: Path, detector: TrainedDetector) -> None:

@@ -60,6 +60,11 @@ def test_load_detector_takes_the_thresholds_of_the_run(copied_run: Path, caplog:
     assert detector.tile == (32, 64)
     assert "thresholds.yaml: square 0.60, else 0.30." in caplog.text
     assert load(min_score_thresh=0.5).thresholds == Thresholds(0.5)
+    assert load(min_score_thresh=0.5, class_thresholds="star=0.2, 1=0.7").thresholds == Thresholds(
+        0.5, {3: 0.2, 1: 0.7}
+    )
+    with pytest.raises(OptionsError, match=r"class_thresholds must be .* Received 'moon=0.2': 'moon' is not a class"):
+        load(class_thresholds="moon=0.2")
 
 
 def test_load_detector_wants_one_artifact(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Search of images, their pixels, and output paths."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,15 @@ def test_image_io_wrong_name_is_answered_with_similar_ones(photos: Path) -> None
         find_images(photos / "*.webp")
     with pytest.raises(FileNotFoundError, match="There is no file or folder"):
         find_images(photos / "nowhere" / "a.png")
+
+
+def test_image_io_names_that_no_text_file_can_hold_are_left_out(tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff.jpg")
+    for path in (odd, tmp_path / "b.jpg"):
+        path.write_bytes(b"image")
+    assert find_images(tmp_path / "*.jpg") == [tmp_path / "b.jpg"]
+    with pytest.raises(DataError, match=r"\\xff\.jpg: its name is not UTF-8, as files of results need; rename it"):
+        find_images(odd)
 
 
 def test_image_io_folder_without_images_is_named(photos: Path) -> None:

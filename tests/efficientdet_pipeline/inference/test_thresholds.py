@@ -22,5 +22,15 @@ def test_thresholds_of_each_class(tmp_path: Path) -> None:
 def test_read_thresholds_refuses(text: str, tmp_path: Path) -> None:
     path = tmp_path / "thresholds.yaml"
     path.write_text(text)
-    with pytest.raises(DataError, match="threshold"):
+    with pytest.raises(DataError, match=r"thresholds\.yaml must contain score thresholds"):
         read_thresholds(path)
+
+
+def test_read_thresholds_takes_classes_by_id_or_name(tmp_path: Path) -> None:
+    path = tmp_path / "thresholds.yaml"
+    path.write_text("default: 0.4\nby_class: {cat: 0.3, 2: 0.6}\n")
+    assert read_thresholds(path, {1: "cat", 2: "dog"}) == Thresholds(0.4, {1: 0.3, 2: 0.6})
+    for wrong, words in (("bird: 0.3", "'bird' is not a class"), ("7: 0.3", "'7' is not"), ("cat: 3", "not between")):
+        path.write_text(f"default: 0.4\nby_class: {{{wrong}}}\n")
+        with pytest.raises(DataError, match=words):
+            read_thresholds(path, {1: "cat", 2: "dog"})
