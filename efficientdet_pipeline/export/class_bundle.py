@@ -8,7 +8,6 @@ import yaml
 from efficientdet_pipeline.errors import CannotWriteError
 from efficientdet_pipeline.export.bundle import (
     CARD,
-    CHECKSUMS,
     HPARAMS,
     LABEL_MAP,
     ExportedFiles,
@@ -21,6 +20,7 @@ from efficientdet_pipeline.export.class_formats import ClassFormat, Decibels, Tr
 from efficientdet_pipeline.export.earlier import check_replaceable
 from efficientdet_pipeline.export.gate import REPORT, GateReport, keep_measured
 from efficientdet_pipeline.export.model_card import ModelFacts
+from efficientdet_pipeline.inference.artifacts import CHECKSUMS
 from efficientdet_pipeline.runs.output_files import NOTE, note_output_files
 from tfrmod import fileio
 from tfrmod.replacement import finish_replacement, replace_files
