@@ -49,8 +49,8 @@ class DetectionOptions(Options):
     )
     class_thresholds: str = option(
         "",
-        "Minimum scores of single classes, comma-separated, by name or id (`cat=0.3,dog=0.6`). They take precedence over "
-        "all other thresholds.",
+        "Minimum scores of single classes, comma-separated, by name or id (`cat=0.3,dog=0.6`). They take precedence "
+        "over all other thresholds.",
     )
     classes: str = option("", "Comma-separated names or ids of the classes to detect. Default: all.")
     threads: int = option(0, "Number of threads of the detector's runtime. 0: chosen by the runtime.")
