@@ -7,14 +7,10 @@ from tqdm import tqdm
 
 from efficientdet_pipeline.commands.video import drawing, infer_video
 from efficientdet_pipeline.console import is_terminal
+from efficientdet_pipeline.inference.detection_files import read_detections_json
 from efficientdet_pipeline.inference.detector import LoadedDetector, load_detector
 from efficientdet_pipeline.inference.image_io import find_images, output_names, read_images
-from efficientdet_pipeline.inference.results import (
-    ImageDetections,
-    count_classes,
-    describe_no_detections,
-    read_detections_json,
-)
+from efficientdet_pipeline.inference.results import ImageDetections, count_classes, describe_no_detections
 from efficientdet_pipeline.inference.sinks import SinkWriter, build_sinks
 from efficientdet_pipeline.inference.video import is_video
 from efficientdet_pipeline.options.hparams import HparamsGiven

@@ -10,7 +10,7 @@ import numpy as np
 from efficientdet_pipeline.inference.detected import Detected, safe_name
 from efficientdet_pipeline.inference.image_io import write_image
 from efficientdet_pipeline.inference.results import class_name
-from efficientdet_pipeline.runs.output_files import GrowingOutput
+from efficientdet_pipeline.runs.growing_output import GrowingOutput
 from tfrmod import fileio
 
 _OPTION = "output_image_dir"

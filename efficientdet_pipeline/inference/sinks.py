@@ -15,15 +15,9 @@ import numpy as np
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.inference.annotation_sinks import CropSink, VocSink, YoloSink
 from efficientdet_pipeline.inference.detected import Detected, Sink, planned, safe_name
+from efficientdet_pipeline.inference.detection_files import RecordSpool, write_coco_results, write_detections_json
 from efficientdet_pipeline.inference.image_io import output_names, write_image
-from efficientdet_pipeline.inference.results import (
-    ImageDetections,
-    RecordSpool,
-    class_name,
-    image_record,
-    write_coco_results,
-    write_detections_json,
-)
+from efficientdet_pipeline.inference.results import ImageDetections, class_name, image_record
 from efficientdet_pipeline.inference.thresholds import Thresholds
 from efficientdet_pipeline.options.infer import RESULTS
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files

@@ -19,7 +19,7 @@ from efficientdet_pipeline.errors import (
 )
 from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.image_io import similar_names
-from efficientdet_pipeline.runs.output_files import check_output_file, check_output_files, note_output_files
+from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from tfrmod.urls import redact_url
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
@@ -154,7 +154,7 @@ class VideoSink:
                 f"{option} must be a file. Received the folder {path}; try {path / 'video.mp4'}.", option=option
             )
         if option == _OUTPUT_VIDEO:
-            earlier = check_output_file(path, option=option)
+            earlier = _check_output_file(path, option=option)
         else:
             earlier = check_output_files(path.parent, [path.name], option=option)
         note_output_files(path.parent, [path.name], earlier)
@@ -181,6 +181,22 @@ class VideoSink:
         """Deletes the unfinished video."""
         self._writer.release()
         self._partial.unlink(missing_ok=True)
+
+
+def _check_output_file(path: Path, *, option: str) -> set[str]:
+    """Checks that a file does not exist, or was written by an earlier call; returns such files of its folder.
+
+    Raises:
+      OptionsError: the file is unrelated.
+    """
+    earlier = check_output_files(path.parent, (), option=option)
+    if path.name not in earlier and (path.exists() or path.is_symlink()):
+        raise OptionsError(
+            f"{option} must name a file that does not exist, or that an earlier call wrote. {path} exists, and no call "
+            "wrote it; choose another name, or move it away.",
+            option=option,
+        )
+    return earlier
 
 
 def detect_video(

@@ -1,8 +1,7 @@
 """Output files of earlier calls in a folder of results; only those are replaced."""
 
 import json
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from efficientdet_pipeline.errors import OptionsError
@@ -11,9 +10,6 @@ from tfrmod import fileio
 
 NOTE = ".efficientdet-files.json"
 """File that lists the output files in a folder; updated before they are written."""
-
-_JOURNAL = ".efficientdet-files.jsonl"
-"""File with the names that `GrowingOutput` adds to that list, one JSON string per line."""
 
 _SHOWN = 5
 
@@ -37,28 +33,13 @@ def check_output_files(folder: Path, names: Iterable[str], *, option: str, known
             option=option,
         )
     noted = read_json(folder / NOTE).get("files")
-    earlier = {*known, *(noted if isinstance(noted, list) else ()), *_journal(folder)}
-    _refuse_foreign(folder, names, earlier, option=option)
+    earlier = {*known, *(noted if isinstance(noted, list) else ())}
+    refuse_foreign(folder, names, earlier, option=option)
     return earlier
 
 
-def check_output_file(path: Path, *, option: str) -> set[str]:
-    """Checks that a file does not exist, or was written by an earlier call; returns such files of its folder.
-
-    Raises:
-      OptionsError: the file is unrelated.
-    """
-    earlier = check_output_files(path.parent, (), option=option)
-    if path.name not in earlier and _is_there(path):
-        raise OptionsError(
-            f"{option} must name a file that does not exist, or that an earlier call wrote. {path} exists, and no call "
-            "wrote it; choose another name, or move it away.",
-            option=option,
-        )
-    return earlier
-
-
-def _refuse_foreign(folder: Path, names: Iterable[str], earlier: Collection[str], *, option: str) -> None:
+def refuse_foreign(folder: Path, names: Iterable[str], earlier: Collection[str], *, option: str) -> None:
+    """Raises OptionsError if a file that is not in `earlier` has one of the names."""
     foreign = sorted(name for name in set(names).difference(earlier) if _is_there(folder / name))
     if foreign:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
@@ -69,55 +50,6 @@ def _refuse_foreign(folder: Path, names: Iterable[str], earlier: Collection[str]
             "move them away.",
             option=option,
         )
-
-
-def _journal(folder: Path) -> list[str]:
-    """Returns the names in the journal of an interrupted call; its last line may be incomplete."""
-    try:
-        lines = (folder / _JOURNAL).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []
-    names = []
-    for line in lines:
-        with suppress(ValueError):
-            names.append(str(json.loads(line)))
-    return names
-
-
-class GrowingOutput:
-    """Output files of a folder whose names are known only when they are written.
-
-    Args:
-      folder: created with the first file.
-      option: option that names the folder, for messages.
-    """
-
-    def __init__(self, folder: Path, *, option: str) -> None:
-        self._folder, self._option = folder, option
-        self._earlier: set[str] | None = None
-        self._made: set[str] = set()
-
-    def add(self, names: Sequence[str]) -> None:
-        """Records files before they are written, so that a later call may replace them even after an interruption.
-
-        Raises:
-          OptionsError: an unrelated file has one of the names.
-        """
-        if self._earlier is None:
-            self._earlier = check_output_files(self._folder, names, option=self._option)
-            note_output_files(self._folder, (), self._earlier)
-        else:
-            _refuse_foreign(self._folder, names, self._earlier | self._made, option=self._option)
-        with (self._folder / _JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.writelines(f"{json.dumps(name)}\n" for name in names)
-        self._made |= set(names)
-
-    def close(self) -> None:
-        """Deletes files of an earlier call that were not written again, and completes the list."""
-        for name in (self._earlier or set()) - self._made:
-            (self._folder / name).unlink(missing_ok=True)
-        note_output_files(self._folder, self._made, ())
-        (self._folder / _JOURNAL).unlink(missing_ok=True)
 
 
 def note_output_files(folder: Path, names: Iterable[str], earlier: Collection[str]) -> None:
