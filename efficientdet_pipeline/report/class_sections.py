@@ -34,6 +34,11 @@ _TITLES = {
 }
 _COLUMNS = {"mIoU": "IoU", "accuracy": "Recall", "precision": "Precision", "boundary_F1": "Boundary F1"}
 _CARDS = 4
+_CELLS = {
+    False: "shares of the pixels of the row; the darker, the larger",
+    True: "numbers of images; the darker, the larger the share of the row",
+}
+"""What the confusion matrix shows, by whether images are counted."""
 
 
 def class_headline(evaluation: ClassEvaluation) -> str:
@@ -127,14 +132,14 @@ def _confusion_section(evaluation: ClassEvaluation) -> str:
     caption = tag("caption", f"{evaluation.unit.capitalize()} by class, and what they were taken for", class_="hidden")
     grid = tag("table", caption + tag("thead", tag("tr", head)) + tag("tbody", "".join(body)), class_="matrix")
     pairs = [
-        f"{there} taken for {seen}: {times:,} {evaluation.unit}" for there, seen, times in evaluation.most_confused(5)
+        f"{there} taken for {seen}: {times:,} {evaluation.unit.removesuffix('s') if times == 1 else evaluation.unit}"
+        for there, seen, times in evaluation.most_confused(5)
     ]
     return section(
         "confusion",
         "Confusion matrix",
         paragraph(
-            f"Rows are what is there, columns what was predicted, as shares of the {evaluation.unit} of the row; the "
-            "darker, the larger.",
+            f"Rows are what is there, columns what was predicted, as {_CELLS[evaluation.unit == 'images']}.",
             note,
         ),
         tag("div", grid, class_="scroll", role="region", aria_label="Table: confusion matrix", tabindex="0"),

@@ -37,6 +37,9 @@ def test_class_sections_count_images_of_a_classification() -> None:
     markup = "".join(each for _, _, each in class_sections(evaluation("images")))
     assert "most certain" in markup
     assert ">2</td>" in markup
+    assert "as numbers of images; the darker" in markup
+    one = dataclasses.replace(evaluation("images"), confusion=np.array([[6, 1], [0, 8]]))
+    assert "taken for tree: 1 image</li>" in "".join(each for _, _, each in class_sections(one))
 
 
 def test_class_sections_show_the_most_confused_of_many_classes() -> None:
