@@ -9,6 +9,7 @@ from efficientdet_pipeline.console import say
 from efficientdet_pipeline.inference.features import (
     channel_grid,
     extract_reductions,
+    find_layer,
     layer_map,
     named_layers,
     network_input,
@@ -37,6 +38,8 @@ def run(options: FeaturesOptions, read: Sources, hparams: HparamsGiven) -> None:
     files = [f"{name}{ending}" for name in names for ending in endings]
     earlier = check_output_files(folder, files, option="output_dir")
     encoder = load_encoder(options.network)
+    if options.layer:
+        find_layer(encoder.model, options.layer)
     say(str(trained_statistic(encoder.model)))
     note_output_files(folder, files, earlier)
     num_written, name_of = 0, dict(zip(images, names, strict=True))

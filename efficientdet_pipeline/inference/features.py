@@ -141,6 +141,25 @@ def _named(layer: keras.layers.Layer, scope: str) -> Iterator[tuple[str, keras.l
         yield from _named(inner, f"{path}/")
 
 
+def find_layer(encoder: keras.layers.Layer, name: str) -> keras.layers.Layer:
+    """Returns a layer of `named_layers`.
+
+    Raises:
+      OptionsError: there is no such layer.
+    """
+    import difflib
+
+    layers = named_layers(encoder)
+    if name not in layers:
+        near = difflib.get_close_matches(name, layers, n=3, cutoff=0.4)
+        raise OptionsError(
+            f"Unknown layer {name!r}. Similar names: {', '.join(near) or 'none'}; --layer=list prints all "
+            f"{len(layers)}.",
+            option="layer",
+        )
+    return layers[name]
+
+
 def layer_map(encoder: keras.layers.Layer, inputs: np.ndarray, name: str) -> np.ndarray:
     """Returns the output of a named layer for one image: (h, w, c), or (c,) within squeeze-excite.
 
@@ -154,16 +173,7 @@ def layer_map(encoder: keras.layers.Layer, inputs: np.ndarray, name: str) -> np.
     Raises:
       OptionsError: there is no such layer, or the network does not call it.
     """
-    import difflib
-
-    layers = named_layers(encoder)
-    if name not in layers:
-        near = difflib.get_close_matches(name, layers, n=3, cutoff=0.4)
-        raise OptionsError(
-            f"Unknown layer {name!r}. Similar names: {', '.join(near) or 'none'}; `named_layers` lists all "
-            f"{len(layers)}."
-        )
-    layer, seen = layers[name], []
+    layer, seen = find_layer(encoder, name), []
     original = layer.call
 
     def recorded(*arguments: Any, **options: Any) -> Any:

@@ -19,7 +19,7 @@ from efficientdet_pipeline.inference.classification import (
 )
 from efficientdet_pipeline.inference.features import extract_reductions, network_input, trained_statistic
 from efficientdet_pipeline.inference.image_io import Readable, one_or_several, pixels_of
-from efficientdet_pipeline.models.pretrained import checkpoint_cache
+from efficientdet_pipeline.models.pretrained import checkpoint_cache, checkpoint_of_run
 from efficientdet_pipeline.options.imagenet import ClassifierOptions, EfficientNetOptions
 
 if TYPE_CHECKING:
@@ -180,8 +180,11 @@ def load_encoder(options: EfficientNetOptions) -> LoadedEncoder:
     from efficientdet.checkpoint.summary import summarize_checkpoint
     from efficientdet.imagenet import build_encoder
 
+    trained = _encoder_trained_here(options)
+    if trained is not None:
+        return trained
     cache = checkpoint_cache(options.cache_dir)
-    place = options.path_ckpt or network_name(options)
+    place = checkpoint_of_run(options.path_ckpt) if options.path_ckpt else network_name(options)
     found = () if place == RANDOM else summarize_checkpoint(place, cache).backbones
     name = network_name(options, found)
     model = build_encoder(name)
@@ -190,6 +193,29 @@ def load_encoder(options: EfficientNetOptions) -> LoadedEncoder:
         report = "random weights" if place == RANDOM else str(load_weights(model, name, place, cache_dir=cache))
     logging.info("%s: %s", name, report)
     return LoadedEncoder(model, name, report)
+
+
+def _encoder_trained_here(options: EfficientNetOptions) -> LoadedEncoder | None:
+    """Returns the encoder of a segmentation or classification of ours; None where path_ckpt names something else."""
+    path = Path(options.path_ckpt).expanduser()
+    if not options.path_ckpt or not path.exists():
+        return None
+    from efficientdet_pipeline.models.class_networks import class_weights_of, load_class_network
+    from efficientdet_pipeline.options.evaluation import CheckpointOptions
+    from efficientdet_pipeline.options.general import RunOptions
+
+    trained = class_weights_of(CheckpointOptions(path_ckpt=str(path)), RunOptions())
+    if trained is None:
+        return None
+    model, network = load_class_network(trained)
+    name = network.config.backbone_name
+    if options.model_name not in ("", name):
+        raise OptionsError(
+            f"model_name must be the encoder of {path}, {name}. Received {options.model_name}; leave it out.",
+            option="model_name",
+        )
+    logging.info("%s: the encoder of %s, %s", name, network.name, trained.path)
+    return LoadedEncoder(model.backbone, name, str(trained.path))
 
 
 @contextlib.contextmanager

@@ -180,17 +180,17 @@ def has_heads(start: StartWeights, *, cache_dir: str) -> bool:
 def _start(options: PretrainedOptions, model_name: str, cache_dir: str) -> StartWeights:
     for option in ("hub_module_url", "backbone_ckpt"):
         if place := getattr(options, option):
-            return StartWeights(option, _checkpoint_of_run(place), option == "backbone_ckpt")
+            return StartWeights(option, checkpoint_of_run(place), option == "backbone_ckpt")
     place = options.pretrained_ckpt
     if place == "auto":
         place = options.backbone_ref or model_name
     if options.pretrained_ckpt == "auto" and (is_model(place) or is_encoder(place)):
         chosen = choose_weights(place, cache_dir=checkpoint_cache(cache_dir))
         return StartWeights("pretrained_ckpt", chosen.place, chosen.is_backbone, str(chosen))
-    return StartWeights("pretrained_ckpt", "" if place == "none" else _checkpoint_of_run(place), False)
+    return StartWeights("pretrained_ckpt", "" if place == "none" else checkpoint_of_run(place), False)
 
 
-def _checkpoint_of_run(place: str) -> str:
+def checkpoint_of_run(place: str) -> str:
     """Returns the best checkpoint of a run's folder, else the last; other paths are returned unchanged."""
     for name in ("best", "last"):
         folder = Path(place).expanduser() / "checkpoints" / name

@@ -20,7 +20,7 @@ class EfficientNetOptions(Options):
         "",
         "ImageNet checkpoint: a path, a URL or a published name. Default: the published one of model_name, from the "
         "cache, an installed package or the web. classify also takes a run of --task=classification, its checkpoint or "
-        "its export; features a checkpoint of a detector, and none: random weights.",
+        "its export; features a run or a checkpoint of any task, and none: random weights.",
         path="path",
     )
     cache_dir: str = option(

@@ -127,6 +127,20 @@ def test_segmenter_finds_the_same_in_a_file_and_an_array(run_folder: Path) -> No
         edp.Segmenter(run_folder, tile="64x64")
 
 
+def test_features_of_a_segmentation_are_its_encoders(run_folder: Path, tmp_path: Path, capsys) -> None:
+    path = run_folder.parent / "data/images/0.png"
+    given = ["--mode=features", f"--path_ckpt={run_folder}", f"--input_image={path}", f"--output_dir={tmp_path}"]
+    assert main([*given, "--layer=blok_3"]) == 2
+    assert "Unknown layer 'blok_3'. Similar names: block_3" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert main([*given, "--model_name=efficientnet-b0"]) == 2
+    assert "model_name must be the encoder of" in capsys.readouterr().err
+    assert main(given) == 0
+    assert "100% of the normalizations have updated statistics" in capsys.readouterr().out
+    with np.load(tmp_path / "0.png.npz") as written:
+        assert written["reduction_5"].shape == (2, 2, 320)
+
+
 def test_segmentation_masks_of_equal_stems_do_not_replace_each_other(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name, number in (("a.png", 0), ("a.bmp", 1)):
