@@ -23,6 +23,7 @@ from efficientdet_pipeline.models.pretrained import ModelsWith, StartWeights
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.tasks.idle_options import log_frozen_random_weights
 from efficientdet_pipeline.tasks.task import TrainingInput
 
 
@@ -64,6 +65,8 @@ class ClassSetup(ABC):
         )
         if report is not None:
             logging.info("The encoder has pretrained weights, all else random ones. %s", report)
+        else:
+            log_frozen_random_weights(self.options)
         return record
 
     def load_weights(self, model: keras.Model, path: Path) -> None:

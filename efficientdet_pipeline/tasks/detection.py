@@ -43,7 +43,12 @@ from efficientdet_pipeline.options.hparams import HparamsGiven, network_override
 from efficientdet_pipeline.options.infer import MIN_SCORE
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs.metadata import advise_on_random_weights
-from efficientdet_pipeline.tasks.idle_options import OF_CLASS_NETWORKS, OF_SEGMENTATION, log_idle_options
+from efficientdet_pipeline.tasks.idle_options import (
+    OF_CLASS_NETWORKS,
+    OF_SEGMENTATION,
+    log_frozen_random_weights,
+    log_idle_options,
+)
 from efficientdet_pipeline.tasks.task import LogLayout, TrainingInput, panels
 from efficientdet_pipeline.visualize.grid import draw_comparison
 
@@ -151,6 +156,7 @@ class DetectionSetup:
             num_images = options.num_examples_per_epoch or self._data.num_train
             num_steps = options.optimizer.num_epochs * (num_images // options.optimizer.batch_size)
             advise_on_random_weights(options, num_steps)
+            log_frozen_random_weights(options)
         return load_pretrained(model, options.pretrained, start, cache_dir=options.data.images.cache_dir)
 
     def load_weights(self, model: keras.Model, path: Path) -> None:

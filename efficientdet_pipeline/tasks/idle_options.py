@@ -1,4 +1,4 @@
-"""Options that a run does not read: those of detectors alone, those of other tasks, and a warning of them."""
+"""Options that a run does not read, or that do it no good, and warnings of them."""
 
 from collections.abc import Sequence
 
@@ -48,3 +48,13 @@ def log_idle_options(options: TrainOptions, what: str, names: Sequence[str] = OF
     idle = [name for name in names if values[name] != declared[name].default]
     if idle:
         logging.warning("No effect on %s: %s.", what, ", ".join(f"--{name}" for name in idle))
+
+
+def log_frozen_random_weights(options: TrainOptions) -> None:
+    """Warns where a run without pretrained weights freezes its backbone."""
+    if epochs := options.optimizer.freeze_backbone_epochs:
+        logging.warning(
+            "The backbone has random weights, and --freeze_backbone_epochs=%d does not train them in these epochs. "
+            "Leave it out, or give pretrained weights (--pretrained_ckpt, --backbone_ckpt).",
+            epochs,
+        )
