@@ -262,7 +262,8 @@ class Detector:
           DataError: a file is not an image or video, or an array is not uint8 of shape (h, w, 3).
         """
         from efficientdet_pipeline.inference.image_io import one_or_several
-        from efficientdet_pipeline.inference.video import VideoSource, is_video
+        from efficientdet_pipeline.inference.video import VideoSource
+        from efficientdet_pipeline.options.infer import is_video
 
         for image in one_or_several(images):
             if not isinstance(image, np.ndarray) and is_video(os.fspath(image)):

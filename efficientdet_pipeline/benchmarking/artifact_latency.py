@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import efficientdet
 import keras
@@ -21,13 +21,14 @@ from efficientdet_pipeline.export.formats import FORMATS, ExportFormat
 from efficientdet_pipeline.inference.artifacts import HPARAMS, config_beside, load_artifact
 from efficientdet_pipeline.inference.canvas import normalized
 from efficientdet_pipeline.inference.detector import limit_threads
-from efficientdet_pipeline.inference.predictor import GraphPredictor, Predictor, model_predictor
+from efficientdet_pipeline.inference.predictor import SAVED_MODEL, GraphPredictor, Predictor, model_predictor
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
 from efficientdet_pipeline.inference.tflite_loader import PostProcessedPredictor
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.weights import load_trained, trained_weights
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
+from efficientdet_pipeline.options.infer import NETWORK_SUFFIXES
 
 _TENSORFLOW = ("saved_model", "frozen")
 """Formats that use the thread settings of the process."""
@@ -42,26 +43,26 @@ def benchmark_latency(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[
     threads = options.latency.threads()
     if len(threads) == 1:
         limit_threads(threads[0])
-    config, candidates = _candidates(options, hparams, threads)
+    subject = _subject(options, hparams, threads)
     plan = Plan(
         image_size=options.latency.image_size,
-        canvas=config.image_size,
+        canvas=subject.canvas,
         batch_sizes=options.measured_batch_sizes(),
         warmup=options.latency.warmup,
         rounds=options.num_rounds,
     )
     logging.info(
         "%s, canvas %dx%d, images %s, %d interleaved rounds; milliseconds per batch:",
-        config.name,
-        *reversed(config.image_size),
+        subject.name,
+        *reversed(subject.canvas),
         options.latency.latency_image,
         plan.rounds,
     )
-    found = measure_latency(candidates, plan)
+    found = measure_latency(subject.candidates, plan)
     say(table(found))
     if options.output:
         picture = Path(options.output).with_suffix(".png")
-        draw(picture, found, title=f"{config.name}, {options.latency.latency_image} px images, on {_device()}")
+        draw(picture, found, title=f"{subject.name}, {options.latency.latency_image} px images, on {_device()}")
         logging.info("Written to %s and %s", options.output, picture)
     return {
         "unit": "milliseconds per batch",
@@ -75,19 +76,32 @@ def _device() -> str:
     return ", ".join(map(str, machine.description()["devices"]))
 
 
-def _candidates(
-    options: BenchmarkOptions, hparams: HparamsGiven, threads: Sequence[int]
-) -> tuple[AnyDetectorConfig, list[Candidate]]:
-    """Returns the network, and the candidates to measure."""
-    if options.latency.artifacts:
-        folder = Path(options.latency.artifacts)
+class _Subject(NamedTuple):
+    """What is measured."""
+
+    name: str
+    canvas: tuple[int, int]
+    """Height and width of the input of the networks that are measured alone."""
+    candidates: list[Candidate]
+
+
+def _subject(options: BenchmarkOptions, hparams: HparamsGiven, threads: Sequence[int]) -> _Subject:
+    """Returns the checkpoint and artifacts to measure."""
+    paths = [Path(each.strip()).expanduser() for each in options.latency.artifacts.split(",") if each.strip()]
+    if len(paths) > 1 or any(path.is_file() or (path / SAVED_MODEL).is_file() for path in paths):
+        return _of_paths(paths, threads)
+    if paths:
+        folder = paths[0]
         config = config_beside(folder / HPARAMS)
         if config is None:
-            raise MissingError(f"The folder {folder} is not an export: it has no {HPARAMS}. Check --artifacts.")
+            raise MissingError(
+                f"The folder {folder} is not an export: it has no {HPARAMS}. Check --artifacts, or name the artifacts "
+                "themselves, such as out/a.tflite,out/saved_model."
+            )
         candidates = list(_of_folder(folder, config, threads))
         if not candidates:
             raise MissingError(f"The folder {folder} has no artifact of {config.name}. Check --artifacts.")
-        return config, candidates
+        return _Subject(config.name, config.image_size, candidates)
     trained = trained_weights(options.latency.checkpoint, options.training.run)
     network = read_network(trained.description, options.training.model, hparams)
     detector = efficientdet.build_model(network.config)
@@ -100,8 +114,36 @@ def _candidates(
         threads=own,
     )
     if trained.run is None or not trained.run.export_path.is_dir():
-        return network.config, [checkpoint]
-    return network.config, [checkpoint, *_of_folder(trained.run.export_path, network.config, threads)]
+        return _Subject(network.config.name, network.config.image_size, [checkpoint])
+    exported = _of_folder(trained.run.export_path, network.config, threads)
+    return _Subject(network.config.name, network.config.image_size, [checkpoint, *exported])
+
+
+def _of_paths(paths: Sequence[Path], threads: Sequence[int]) -> _Subject:
+    """Returns single artifacts, also those of google/automl without a description beside them.
+
+    Networks are measured alone where they have the canvas of the first one that is known.
+    """
+    canvas: tuple[int, int] | None = None
+    found: list[Candidate] = []
+    for path in paths:
+        if not path.exists():
+            raise MissingError(f"The artifact {path} does not exist. Check --artifacts.")
+        config = config_beside(path)
+        for count in (threads or [None]) if path.suffix.lower() in NETWORK_SUFFIXES else [_only(threads)]:
+            predictor = load_artifact(path, num_threads=count)
+            own = _canvas_of(predictor, config)
+            canvas = canvas or own
+            run = _network_in(predictor, config) if own is not None and own == canvas else None
+            name = f"{path.parent.name}/{path.name}"
+            found.append(Candidate(name=name, predictor=predictor, run_network=run, threads=count))
+    return _Subject(f"{len(paths)} artifacts", canvas or Plan.canvas, found)
+
+
+def _canvas_of(predictor: Predictor, config: AnyDetectorConfig | None) -> tuple[int, int] | None:
+    if isinstance(predictor, PostProcessedPredictor):
+        return predictor.canvas
+    return None if config is None else config.image_size
 
 
 def _of_folder(folder: Path, config: AnyDetectorConfig, threads: Sequence[int]) -> Iterable[Candidate]:
@@ -128,11 +170,11 @@ def _candidate(each: ExportFormat, path: Path, config: AnyDetectorConfig, thread
     return Candidate(name=each.name, predictor=predictor, run_network=_network_in(predictor, config), threads=threads)
 
 
-def _network_in(predictor: Predictor, config: AnyDetectorConfig) -> Callable[[np.ndarray], object] | None:
+def _network_in(predictor: Predictor, config: AnyDetectorConfig | None) -> Callable[[np.ndarray], object] | None:
     """Returns the network of a predictor from pixel canvases to raw outputs; None if it cannot run alone."""
     if isinstance(predictor, RawHeadsPredictor | PostProcessedPredictor):
         return predictor.run_network
-    if isinstance(predictor, GraphPredictor) and predictor.network is not None:
+    if isinstance(predictor, GraphPredictor) and predictor.network is not None and config is not None:
         return _with_pixels(predictor.network, config)
     return None
 

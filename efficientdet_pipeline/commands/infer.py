@@ -12,9 +12,8 @@ from efficientdet_pipeline.inference.detector import LoadedDetector, load_detect
 from efficientdet_pipeline.inference.image_io import find_images, output_names, read_images
 from efficientdet_pipeline.inference.results import ImageDetections, count_classes, describe_no_detections
 from efficientdet_pipeline.inference.sinks import SinkWriter, build_sinks
-from efficientdet_pipeline.inference.video import is_video
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.infer import InferOptions
+from efficientdet_pipeline.options.infer import InferOptions, is_video
 from efficientdet_pipeline.options.parser import Sources
 
 DETECTIONS = "detections.json"

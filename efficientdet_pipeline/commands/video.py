@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from absl import logging
+from tqdm import tqdm
 
+from efficientdet_pipeline.console import is_terminal
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.inference.detector import LoadedDetector, load_detector
 from efficientdet_pipeline.inference.results import ImageDetections
@@ -72,9 +74,12 @@ def _detect(
         found = detector.detect(frame.image)
         if writer is not None:
             writer.write_frame(source.name, frame.number, frame.image, found)
+        progress.update()
         return frame.image if sink is None else draw(frame.image, detector.thresholds.above(found))
 
-    count = detect_video(source, drawn, sink, max_frames=max_frames or None)
+    expected = min(max_frames or source.num_frames, source.num_frames or max_frames)
+    with tqdm(total=expected or None, unit="frame", leave=False, disable=not is_terminal()) as progress:
+        count = detect_video(source, drawn, sink, max_frames=max_frames or None)
     rate = max(1, count - 1) / (time.perf_counter() - began)
     logging.info("%d frames, %.1f frames per second after the first one.", count, rate)
 

@@ -192,7 +192,8 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
                 "Received "
                 f"{name} of shape {found.shape} with {ratios[name]:.1f} dB, largest value "
                 f"{float(np.abs(found).max(initial=0.0)):.3g} where {float(np.abs(wanted).max()):.3g} is expected. "
-                "The file is not kept; for int8 train longer, try a larger --calibration_images or --quant_debug."
+                "The file is not kept. Networks of few training steps are sensitive to rounding: train longer; for "
+                "int8 also try a larger --calibration_images or --quant_debug."
             )
     return ratios
 

@@ -120,6 +120,11 @@ class PostProcessedPredictor:
             scale_range=known.scale_range,
         )
 
+    @property
+    def canvas(self) -> tuple[int, int]:
+        """Height and width of the input."""
+        return self._runner.canvas
+
     def detect(self, images: np.ndarray) -> Detections:
         """Returns numpy arrays: boxes in pixels of the images, best first, padded.
 

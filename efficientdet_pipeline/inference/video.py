@@ -19,11 +19,10 @@ from efficientdet_pipeline.errors import (
 )
 from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.image_io import similar_names
+from efficientdet_pipeline.options.infer import STREAMS
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from tfrmod.urls import redact_url
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
-_STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://")
 _DEFAULT_RATE = 25.0
 _OUTPUT_VIDEO = "output_video"
 _CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}
@@ -40,11 +39,6 @@ class Frame(NamedTuple):
     """uint8 RGB (h, w, 3)."""
 
 
-def is_video(source: str) -> bool:
-    """Returns whether a source is a video file, a camera (a number) or the URL of a stream."""
-    return source.isdecimal() or source.startswith(_STREAMS) or Path(source).suffix.lower() in VIDEO_SUFFIXES
-
-
 class VideoSource:
     """An opened video file, camera (by number), or stream (by URL).
 
@@ -59,14 +53,14 @@ class VideoSource:
     """
 
     def __init__(self, source: str | Path) -> None:
-        if not str(source).startswith(_STREAMS):
+        if not str(source).startswith(STREAMS):
             source = Path(source).expanduser()
-        self.name = redact_url(str(source)) if str(source).startswith(_STREAMS) else str(source)
+        self.name = redact_url(str(source)) if str(source).startswith(STREAMS) else str(source)
         stem = re.sub(r"[^\w.-]+", "-", Path(self.name).stem) or "stream"
         self.stem = f"camera{stem}" if self.name.isdecimal() else stem
         """Stem of its result files."""
         self._cv2 = import_extra("cv2", purpose="Reading a video")
-        self.is_live = str(source).isdecimal() or str(source).startswith(_STREAMS)
+        self.is_live = str(source).isdecimal() or str(source).startswith(STREAMS)
         """Whether it is a camera or a stream, whose end is not known."""
         if not self.is_live and not Path(source).is_file():
             raise FileNotFoundError(f"The video {source} does not exist.{similar_names(Path(source))}")

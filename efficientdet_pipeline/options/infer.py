@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.evaluation import CheckpointOptions
@@ -14,6 +15,8 @@ MIN_SCORE = 0.4
 NETWORK_SUFFIXES = (".tflite", ".onnx", ".xml")
 """Suffixes of exported files with the network alone, or with TFLite's own post-processing."""
 EXPORT_SUFFIXES = (".pb", *NETWORK_SUFFIXES)
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".wmv"})
+STREAMS = ("rtsp://", "rtsps://", "rtmp://", "http://", "https://", "udp://")
 RESULTS: dict[str, str] = {
     "images": "drawn images, or the drawn video",
     "json": "detections.json, all detections of any score",
@@ -25,6 +28,11 @@ RESULTS: dict[str, str] = {
 }
 """Output format → its description."""
 DEFAULT_RESULTS = "images,json,coco"
+
+
+def is_video(source: str) -> bool:
+    """Returns whether a source is a video file, a camera (a number) or the URL of a stream."""
+    return source.isdecimal() or source.startswith(STREAMS) or Path(source).suffix.lower() in VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +165,12 @@ class InferOptions(DetectorOptions):
         return list(dict.fromkeys(word.strip() for word in self.results.split(",") if word.strip()))
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options of drawing if nothing is drawn, and those without effect on the detector."""
+        """Returns the options of drawing if nothing is drawn, and those without effect on the input or the detector."""
         names = () if "images" in self.result_names() else tuple(flatten(self.drawing))
-        return super().without_effect() | dict.fromkeys(names, "--results names no images")
+        found = super().without_effect() | dict.fromkeys(names, "--results names no images")
+        if is_video(self.input_image):
+            return found | {"batch_size": "the frames of a video are detected one by one"}
+        return found | {"max_frames": "the input is images"}
 
 
 @dataclass(frozen=True, kw_only=True)

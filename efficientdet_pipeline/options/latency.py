@@ -15,8 +15,9 @@ class LatencyOptions(Options):
     checkpoint: CheckpointOptions
     artifacts: str = option(
         "",
-        "Folder of an export to measure with what=latency. Default: the run's export, beside its checkpoint.",
-        path="path",
+        "Folder of an export to measure with what=latency, or artifacts, comma-separated, also those of google/automl. "
+        "Default: the run's export, beside its checkpoint.",
+        path="globs",
     )
     thread_counts: str = option(
         "",

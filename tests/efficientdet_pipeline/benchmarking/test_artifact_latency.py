@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from PIL import Image
 
 from efficientdet_pipeline.errors import ExitCode
@@ -38,5 +39,14 @@ def test_benchmark_latency_measures_what_is_there(
         assert picture.width > 400
     assert "images/s" in said().out
     assert main(*common, "--artifacts=nothing") == ExitCode.MISSING
+    onnx = FORMATS["onnx"].path(copied_run / "export", config)
+    (copied_run / "export" / "hparams_config.yaml").write_text(yaml.safe_dump(config.to_hparams()))
+    assert main(*common, f"--artifacts={onnx}") == 0
+    found = json.loads((tmp_path / "out.json").read_text())["latencies"]
+    assert [(each["name"], each["part"]) for each in found] == [
+        (f"export/{onnx.name}", "network"),
+        (f"export/{onnx.name}", "end_to_end"),
+    ]
+    assert main(*common, f"--artifacts={onnx},nothing.tflite") == ExitCode.MISSING
     (tmp_path / "out.json").unlink()
     assert main(*common, f"--model_dir={copied_run}") == ExitCode.OPTIONS

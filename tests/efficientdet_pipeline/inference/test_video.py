@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from efficientdet_pipeline.errors import DataError, DownloadError, MissingError, OptionsError
-from efficientdet_pipeline.inference.video import Frame, VideoSink, VideoSource, detect_video, is_video
+from efficientdet_pipeline.inference.video import Frame, VideoSink, VideoSource, detect_video
+from efficientdet_pipeline.options.infer import InferOptions, is_video
+from efficientdet_pipeline.options.schema import compose
 
 RATE = 12.5
 
@@ -25,6 +27,14 @@ def video(tmp_path: Path) -> Path:
 
 def test_is_video_by_name() -> None:
     assert [is_video(name) for name in ("0", "rtsp://host/1", "a.MP4", "a.jpg", "folder")] == [True] * 3 + [False] * 2
+
+
+def test_infer_options_without_effect_on_a_video_and_on_images() -> None:
+    def idle(source: str) -> set[str]:
+        options = compose(InferOptions, input_image=source, output_image_dir="out")
+        return {"batch_size", "max_frames"} & options.without_effect().keys()
+
+    assert (idle("a.mp4"), idle("photos")) == ({"batch_size"}, {"max_frames"})
 
 
 def test_detect_video_keeps_rate_size_and_order(video: Path, tmp_path: Path) -> None:
