@@ -130,7 +130,9 @@ def _of_paths(paths: Sequence[Path], threads: Sequence[int]) -> _Subject:
         if not path.exists():
             raise MissingError(f"The artifact {path} does not exist. Check --artifacts.")
         config = config_beside(path)
-        for count in (threads or [None]) if path.suffix.lower() in NETWORK_SUFFIXES else [_only(threads)]:
+        is_network = path.suffix.lower() in NETWORK_SUFFIXES
+        counts: Sequence[int | None] = (threads or [None]) if is_network else [_only(threads)]
+        for count in counts:
             predictor = load_artifact(path, num_threads=count)
             own = _canvas_of(predictor, config)
             canvas = canvas or own
