@@ -36,7 +36,7 @@ from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.general import ModeOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.imagenet import ClassifierOptions, EncoderOptions
-from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, DetectorOptions
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, DetectorOptions, is_video
 from efficientdet_pipeline.options.keywords import OptionValue
 from efficientdet_pipeline.options.parser import Reader, Sources
 from efficientdet_pipeline.options.report import ReportOptions
@@ -263,7 +263,6 @@ class Detector:
         """
         from efficientdet_pipeline.inference.image_io import one_or_several
         from efficientdet_pipeline.inference.video import VideoSource
-        from efficientdet_pipeline.options.infer import is_video
 
         for image in one_or_several(images):
             if not isinstance(image, np.ndarray) and is_video(os.fspath(image)):
