@@ -54,8 +54,15 @@ def check_installed(formats: Mapping[str, Sequence[str]]) -> None:
     """
     for name, packages in formats.items():
         for package in packages:
-            if importlib.util.find_spec(package) is None:
+            if not _is_there(package):
                 raise _missing(package, f"The format {name}", "is not installed")
+
+
+def _is_there(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # An import hook refuses it, or it is blocked in sys.modules.
+        return False
 
 
 def _missing(package: str, purpose: str, state: str) -> MissingExtraError:

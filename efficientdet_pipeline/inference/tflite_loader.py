@@ -50,7 +50,7 @@ class TfliteRunner:
         if len(self._inputs) != 1 or len(self._inputs[0]["shape"]) != 4 or self._inputs[0]["shape"][-1] != 3:
             raise DataError(
                 f"{self._path} must take one image (1, H, W, 3). Received inputs of shapes "
-                f"{[list(each['shape']) for each in self._inputs]}; it is not a detector."
+                f"{[each['shape'].tolist() for each in self._inputs]}; it is not a detector."
             )
 
     @property

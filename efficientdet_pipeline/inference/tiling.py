@@ -1,5 +1,6 @@
 """Detection on large images by tiles, so that small objects keep their resolution."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 
 import numpy as np
@@ -10,6 +11,9 @@ from efficientdet_pipeline.inference.results import ImageDetections, per_image
 
 _EDGE = 2.0
 """Distance in pixels from a tile's edge within which a box counts as cut."""
+_COMPARABLE = 0.5
+"""A complete box takes the place of a part of its object if its score is this share of the part's or more; a detector
+gives many boxes of very low scores, which are not the object."""
 
 
 def detect_tiled(
@@ -26,7 +30,7 @@ def detect_tiled(
 
     All tiles have one size; those at the right and lower edge are moved inward.
     Among overlapping boxes of one class from different tiles, the best is kept;
-    a box cut by an inner edge is dropped if a larger one covers it.
+    a box cut by an inner edge is dropped if a larger one of a comparable score covers it.
 
     Args:
       image: uint8 RGB (h, w, 3).
@@ -61,7 +65,7 @@ def detect_tiled(
         np.concatenate(each)
         for each in zip(*((part.boxes, part.scores, part.class_ids) for part in parts), strict=True)
     )
-    merged = _merged(ImageDetections(boxes, scores, ids), np.concatenate(cut), iou_threshold)
+    merged = _merged(ImageDetections(boxes, scores, ids), np.concatenate(cut), size, iou_threshold)
     return merged.of_classes(class_ids) if class_ids else merged
 
 
@@ -84,22 +88,50 @@ def _is_cut(boxes: np.ndarray, place: tuple[int, int], size: tuple[int, int], im
     return cut
 
 
-def _merged(found: ImageDetections, cut: np.ndarray, iou_threshold: float) -> ImageDetections:
-    # Complete boxes first, so that they suppress parts of the same object from other tiles.
-    order = np.lexsort((-found.scores, cut))
-    kept: list[int] = []
-    for index in order:
-        same = [other for other in kept if found.class_ids[other] == found.class_ids[index]]
-        if not same or not _overlaps(found.boxes[index], bool(cut[index]), found.boxes[same], iou_threshold):
-            kept.append(int(index))
-    best_first = sorted(kept, key=lambda index: -found.scores[index])
-    return ImageDetections(found.boxes[best_first], found.scores[best_first], found.class_ids[best_first])
+def _merged(found: ImageDetections, cut: np.ndarray, size: tuple[int, int], iou_threshold: float) -> ImageDetections:
+    of_classes = (np.flatnonzero(found.class_ids == class_id) for class_id in np.unique(found.class_ids))
+    kept = [rows[_kept(found.boxes[rows], found.scores[rows], cut[rows], size, iou_threshold)] for rows in of_classes]
+    rows = np.concatenate([*kept, np.zeros(0, np.int64)])
+    rows = rows[np.argsort(-found.scores[rows], kind="stable")]
+    return ImageDetections(found.boxes[rows], found.scores[rows], found.class_ids[rows])
 
 
-def _overlaps(box: np.ndarray, is_cut: bool, others: np.ndarray, iou_threshold: float) -> bool:
+def _kept(
+    boxes: np.ndarray, scores: np.ndarray, cut: np.ndarray, size: tuple[int, int], iou_threshold: float
+) -> np.ndarray:
+    """Returns the rows of the boxes of one class that are kept.
+
+    Complete boxes come first, so that they suppress parts of the same object from other tiles.
+    """
+    # No box is larger than a tile, so those that overlap have their first corners in neighboring cells of that size.
+    cells = np.floor(boxes[:, :2] / size).astype(np.int64)
+    by_cell: dict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def near(row: int) -> np.ndarray:
+        y, x = cells[row].tolist()
+        places = ((y + down, x + right) for down in (-1, 0, 1) for right in (-1, 0, 1))
+        return np.array([each for place in places for each in by_cell.get(place, ())], np.int64)
+
+    for row in np.lexsort((-scores, cut)).tolist():
+        others = near(row)
+        shared, area, areas = _shared(boxes[row], boxes[others])
+        # A part may be small compared to its object: use the share of the part that is covered.
+        whole = area if cut[row] else area + areas - shared
+        is_covering = (shared > iou_threshold * whole) & (scores[others] >= _COMPARABLE * scores[row])
+        if not is_covering.any():
+            by_cell[tuple(cells[row].tolist())].append(row)
+    kept = np.sort(np.array([row for each in by_cell.values() for row in each], np.int64))
+    is_beaten = np.zeros(len(boxes), bool)
+    for row in kept[cut[kept]].tolist():
+        others = near(row)
+        shared, area, areas = _shared(boxes[row], boxes[others])
+        is_worse = scores[others] < _COMPARABLE * scores[row]
+        is_beaten[others[is_worse & (shared > iou_threshold * (area + areas - shared))]] = True
+    return kept[~is_beaten[kept]]
+
+
+def _shared(box: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+    """Returns the areas that a box shares with others, its own area, and theirs."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    shared = np.maximum(sides, 0.0).prod(axis=1)
-    area = (box[2:] - box[:2]).prod()
-    union = area + (others[:, 2:] - others[:, :2]).prod(axis=1) - shared
-    # A part may be small compared to its object: use the share of the part that is covered.
-    return bool((shared > iou_threshold * (area if is_cut else union)).any())
+    areas = (others[:, 2:] - others[:, :2]).prod(axis=1)
+    return np.maximum(sides, 0.0).prod(axis=1), float((box[2:] - box[:2]).prod()), areas

@@ -76,6 +76,9 @@ class DetectionOptions(Options):
         check(self.threads >= 0, "threads", self.threads, "0 or more", "0 leaves it to the runtime")
         is_size = not self.tile or re.fullmatch(r"[1-9]\d*x[1-9]\d*", self.tile) is not None
         check(is_size, "tile", self.tile, "WIDTHxHEIGHT in pixels", "try 640x640")
+        words = self.class_thresholds
+        is_pairs = all(name and score for name, score in self.scores_of_classes().items())
+        check(is_pairs, "class_thresholds", words, "CLASS=SCORE, comma-separated", "try cat=0.3,dog=0.6")
         overlap = self.tile_overlap
         check(0.0 <= overlap <= 0.9, "tile_overlap", overlap, "between 0 and 0.9", "try 0.2")
 

@@ -1,6 +1,7 @@
 """A missing optional package ends in one sentence with the pip command."""
 
 import importlib
+import sys
 
 import pytest
 
@@ -30,3 +31,6 @@ def test_check_installed_names_the_format(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(extras.EXTRAS, "absent_package", "openvino")
     with pytest.raises(MissingExtraError, match="The format openvino needs the package absent_package, which is not"):
         extras.check_installed({"openvino": ("cv2", "absent_package")})
+    monkeypatch.setitem(sys.modules, "absent_package", None)  # Importing it is blocked.
+    with pytest.raises(MissingExtraError, match="absent_package, which is not installed"):
+        extras.check_installed({"openvino": ("absent_package",)})

@@ -1,5 +1,7 @@
 """Large images are detected by tiles, each object once."""
 
+import time
+
 import numpy as np
 import pytest
 from efficientdet.types import Detections
@@ -44,6 +46,38 @@ def test_detect_tiled_finds_each_object_once_and_whole(batch_size: int) -> None:
     assert found.scores.tolist() == sorted(found.scores.tolist(), reverse=True)
     assert {shape[1:3] for shape in predictor.shapes} == {(80, 80)}
     assert sum(shape[0] for shape in predictor.shapes) == 2 * 5
+
+
+class Candidates:
+    """An object across the edge of two tiles, seen in part by both, and boxes of very low scores in each."""
+
+    def detect(self, images: np.ndarray) -> Detections:
+        left, right = [[20.0, 40, 60, 80], [25.0, 35, 65, 79]], [[20.0, 0, 60, 40], [25.0, 1, 65, 42]]
+        boxes = np.array([left, right][: len(images)], np.float32)
+        scores = np.tile(np.array([0.9, 0.05], np.float32), (len(images), 1))
+        return Detections(boxes, scores, np.ones_like(scores), np.full(len(images), 2))
+
+
+def test_detect_tiled_keeps_a_cut_object_that_only_bad_boxes_cover() -> None:
+    found = detect_tiled(Candidates(), np.zeros((80, 120, 3), np.uint8), tile=(80, 80), overlap=0.5, batch_size=2)
+    assert found.scores[0] == pytest.approx(0.9)
+    assert found.boxes[0].tolist() == [20, 40, 60, 80]
+    assert (found.scores > 0.5).sum() == 1
+
+
+def test_detect_tiled_merges_the_boxes_of_many_tiles_quickly() -> None:
+    class Crowd:
+        def detect(self, images: np.ndarray) -> Detections:
+            random = np.random.default_rng(len(images))
+            corners = random.uniform(0, 90, (len(images), 100, 2)).astype(np.float32)
+            boxes = np.concatenate([corners, corners + 8], axis=-1)
+            scores = -np.sort(-random.uniform(0, 1, (len(images), 100)).astype(np.float32))
+            return Detections(boxes, scores, np.ones_like(scores), np.full(len(images), 100))
+
+    began = time.process_time()
+    found = detect_tiled(Crowd(), np.zeros((500, 500, 3), np.uint8), tile=(100, 100), overlap=0.2, batch_size=100)
+    assert 500 < len(found.scores) < 3_600
+    assert time.process_time() - began < 10
 
 
 def test_detect_tiled_of_a_small_image_is_one_tile() -> None:
