@@ -106,6 +106,8 @@ class ExportRow:
     """AP of the exported file."""
     milliseconds: float | None = None
     """Median latency per image of the same file, on the machine named in the facts."""
+    by_class: Mapping[str, float] = field(default_factory=dict)
+    """`ap` of each class."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from efficientdet_pipeline.report.svg_charts import line_chart
 from tfrmod import fileio
 
 FILE_NAME = "index.html"
+_MOST_CLASS_COLUMNS = 12
 _ANNOUNCED = {"error": "Error", "warning": "Warning", "note": "Note"}
 
 
@@ -180,8 +181,8 @@ def _exports_section(contents: ReportContents) -> str:
     rows = [
         (
             text(row.name),
-            tag("code", text(row.file)),
-            f"{row.num_bytes / 1e6:.1f} MB",
+            tag("code", text(row.file)) if row.file else "–",
+            f"{row.num_bytes / 1e6:.1f} MB" if row.num_bytes else "–",
             number(row.ap),
             "–" if row.milliseconds is None else f"{row.milliseconds:.1f} ms",
             tag("span", text(row.check or "not checked"), class_=None if row.is_ok else "failed"),
@@ -197,7 +198,19 @@ def _exports_section(contents: ReportContents) -> str:
         "Exported models",
         paragraph(f"{title_of(metric)} and latency are measured on the exported file; a dash means not measured."),
         table(head, rows, caption="Exported models", numeric=(2, 3, 4)),
+        _exports_by_class(contents),
     )
+
+
+def _exports_by_class(contents: ReportContents) -> str:
+    measured = [row for row in contents.exports if row.by_class]
+    names = list(dict.fromkeys(name for row in measured for name in row.by_class))
+    if not 2 <= len(names) <= _MOST_CLASS_COLUMNS:
+        return ""
+    rows = [(text(row.name), *(number(row.by_class.get(name)) for name in names)) for row in measured]
+    caption = f"{title_of(contents.exports_metric)} of each class"
+    numeric = range(1, len(names) + 1)
+    return paragraph(f"{caption}:") + table(["Format", *names], rows, caption=caption, numeric=numeric)
 
 
 def _compression_section(contents: ReportContents) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from efficientdet_pipeline.compression.summary import read_summary
 from efficientdet_pipeline.export.formats import FORMATS
-from efficientdet_pipeline.export.gate import REPORT
+from efficientdet_pipeline.export.gate import REPORT, size_of
 from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES
 from efficientdet_pipeline.report.contents import ExportRow, Picture, ReportContents
 from efficientdet_pipeline.report.run_files import progress, read_rows, training_charts
@@ -89,26 +89,29 @@ def _pictures(folder: Path) -> list[Picture]:
 
 
 def _exports(folder: Path, model: str, metric: str) -> list[ExportRow]:
-    """Returns the exported models, with what the accuracy gate measured of them."""
+    """Returns the exported models, with what the accuracy gate measured of them, after a row of the checkpoint."""
     if not folder.is_dir():
         return []
-    measured = _measured(folder, model)
+    report = read_json(folder / REPORT)
+    formats = {each.file.format(model=model): each.name for each in FORMATS.values()}
+    measured = _measured(report)
     rows = []
     for path in sorted(folder.iterdir()):
-        is_model = path.suffix in EXPORT_SUFFIXES or (path / "saved_model.pb").is_file()
-        if is_model:
-            files = [each for each in path.rglob("*") if each.is_file()] if path.is_dir() else [path]
-            row = ExportRow(path.stem, path.name, sum(each.stat().st_size for each in files), "")
-            rows.append(_with_measurement(row, measured[path.name], metric) if path.name in measured else row)
-    return rows
+        if path.suffix in EXPORT_SUFFIXES or (path / "saved_model.pb").is_file():
+            name = formats.get(path.name, path.stem)
+            row = ExportRow(name, path.name, size_of(path), "")
+            rows.append(_with_measurement(row, measured.pop(name), metric) if name in measured else row)
+    # What is left is the same file in another use, such as stretched, or was not kept.
+    rows += [_with_measurement(ExportRow(name, "", 0, ""), entry, metric) for name, entry in measured.items()]
+    checkpoint = _with_measurement(ExportRow("checkpoint", "", 0, "the trained network"), report, metric)
+    return [checkpoint, *rows] if report else rows
 
 
-def _measured(folder: Path, model: str) -> dict[str, Mapping[str, Any]]:
-    """Returns {file name: its entry in the report of the accuracy gate}."""
-    files = {each.name: each.file.format(model=model) for each in FORMATS.values()}
-    artifacts = read_json(folder / REPORT).get("artifacts")
+def _measured(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Returns {name of a format: its entry in the report of the accuracy gate}."""
+    artifacts = report.get("artifacts")
     entries = [each for each in artifacts or () if isinstance(each, dict)] if isinstance(artifacts, list) else []
-    return {files[each["name"]]: each for each in entries if each.get("name") in files}
+    return {str(each["name"]): each for each in entries if "name" in each}
 
 
 def _with_measurement(row: ExportRow, entry: Mapping[str, Any], metric: str) -> ExportRow:
@@ -117,10 +120,15 @@ def _with_measurement(row: ExportRow, entry: Mapping[str, Any], metric: str) -> 
     numbers |= {name: entry.get(name) for name in ("drop", "max_drop", "milliseconds")}
     ap, drop, limit, milliseconds = (value if isinstance(value, int | float) else None for value in numbers.values())
     is_ok = entry.get("is_within") is not False
-    check = "" if drop is None else f"{metric} {-drop:+.4f} against the checkpoint"
-    if check and limit is not None:
+    change = None if drop is None else round(-drop, 4) + 0.0  # Without a negative zero.
+    check = row.check if change is None else f"{metric} {change:+.4f} against the checkpoint"
+    if drop is not None and limit is not None and limit < 1.0:
         check += f", {'within' if is_ok else 'beyond'} the limit of {limit:g}"
-    return replace(row, check=check, is_ok=is_ok, ap=ap, milliseconds=milliseconds)
+    if not is_ok:
+        check += "; not kept"
+    of_classes = entry.get("per_class")
+    by_class = of_classes if isinstance(of_classes, dict) else {}
+    return replace(row, check=check, is_ok=is_ok, ap=ap, milliseconds=milliseconds, by_class=by_class)
 
 
 def _args(path: Path) -> dict[str, Any]:

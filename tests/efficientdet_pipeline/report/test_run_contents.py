@@ -55,6 +55,35 @@ def test_run_contents_of_a_run_under_way(run: RunFolder) -> None:
     assert "cat, &lt;b&gt;" in page
 
 
+def test_run_contents_of_exports_beside_the_checkpoint(run: RunFolder) -> None:
+    run.metadata.write_text('{"model_name": "efficientdet-d0"}')
+    run.export_path.mkdir()
+    for name in ("efficientdet-d0_frozen.pb", "efficientdet-d0_openvino.xml", "efficientdet-d0_openvino.bin"):
+        (run.export_path / name).write_bytes(b"12345")
+
+    def entry(name: str, drop: float, **more: object) -> dict[str, object]:
+        return {"name": name, "score": 0.5 - drop, "drop": drop, "max_drop": 0.005, "is_within": drop < 0.005, **more}
+
+    artifacts = [
+        entry("frozen", 0.0, per_class={"cat": 0.6, "dog": 0.4}),
+        entry("tflite_int8", 0.1),
+        entry("tflite_nms (stretched)", 0.2, max_drop=1.0, is_within=True),
+    ]
+    report = {"score": 0.5, "milliseconds": 9.0, "per_class": {"cat": 0.7, "dog": 0.3}, "artifacts": artifacts}
+    (run.export_path / "report.json").write_text(json.dumps(report))
+    contents = run_contents(run)
+    assert [(row.name, row.num_bytes, row.ap, row.check) for row in contents.exports] == [
+        ("checkpoint", 0, 0.5, "the trained network"),
+        ("frozen", 5, 0.5, "AP +0.0000 against the checkpoint, within the limit of 0.005"),
+        ("openvino", 10, None, ""),
+        ("tflite_int8", 0, 0.4, "AP -0.1000 against the checkpoint, beyond the limit of 0.005; not kept"),
+        ("tflite_nms (stretched)", 0, 0.3, "AP -0.2000 against the checkpoint"),
+    ]
+    page = report_page(contents)
+    assert "AP of each class:" in page
+    assert page.count('<td class="number">0.700</td>') == 1
+
+
 def test_run_contents_of_files_that_are_half_written(run: RunFolder) -> None:
     run.metadata.write_text('{"model_name": "effic')
     run.args.write_text("seed: [")
