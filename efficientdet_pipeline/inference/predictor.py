@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -53,19 +53,37 @@ def detect_image(predictor: Predictor, image: np.ndarray, class_ids: Collection[
 
 
 class GraphPredictor:
-    """A predictor on a TensorFlow function from images to boxes, scores, class ids and their number."""
+    """A predictor on a TensorFlow function from images to boxes, scores, class ids and their number.
+
+    Args:
+      serve: the function.
+      network: of the same detector, from normalized canvases to raw outputs; None if it cannot run alone.
+      batch_size: number of images that `serve` takes; None for any.
+    """
 
     def __init__(
         self,
         serve: Callable[[Tensor], Mapping[str, Tensor] | tuple[Tensor, ...] | list[Tensor]],
         network: Callable[[Tensor], object] | None = None,
+        *,
+        batch_size: int | None = None,
     ):
-        self._serve = serve
+        self._serve, self._batch_size = serve, batch_size
         self.network = network
         """From normalized canvases (b, H, W, 3) to raw outputs; None if it cannot run alone."""
 
     def detect(self, images: np.ndarray) -> Detections:
         """Returns the detections; see `Predictor.detect`."""
+        if self._batch_size in (None, len(images)):
+            return self._detect(images)
+        size = self._batch_size or 1
+        chunks = [images[start : start + size] for start in range(0, len(images), size)]
+        # The graph has one batch size: the last batch is filled up with its last image.
+        filled = [np.concatenate([each, np.repeat(each[-1:], size - len(each), axis=0)]) for each in chunks]
+        parts = zip(*map(self._detect, filled), strict=True)
+        return Detections(*(np.concatenate(part)[: len(images)] for part in parts))
+
+    def _detect(self, images: np.ndarray) -> Detections:
         return Detections(*(np.asarray(part) for part in self._serve(tf.constant(images, tf.uint8))))
 
 
@@ -145,8 +163,10 @@ def saved_model_predictor(folder: str | Path, *, is_trusted: bool = False) -> Pr
         loaded = tf.saved_model.load(str(folder))
         signature = loaded.signatures["serving_default"]
         names = [f"output_{number}" for number in range(4)]
+        size = _batch_size(signature.inputs[0])
         if TF1_OUTPUT in signature.structured_outputs:
-            return GraphPredictor(lambda images: _tf1_detections(loaded.signatures["serving_default"](images)))
+            serve_tf1 = partial(_tf1_answer, loaded)
+            return GraphPredictor(serve_tf1, batch_size=size)
         if not set(names) <= set(signature.structured_outputs):
             raise KeyError(f"outputs {', '.join(names)}; it has {', '.join(signature.structured_outputs)}")
     except (OSError, DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
@@ -158,8 +178,8 @@ def saved_model_predictor(folder: str | Path, *, is_trusted: bool = False) -> Pr
         return [outputs[name] for name in names]
 
     if "predict" not in loaded.signatures:
-        return GraphPredictor(serve)
-    return GraphPredictor(serve, lambda canvases: loaded.signatures["predict"](images=canvases))
+        return GraphPredictor(serve, batch_size=size)
+    return GraphPredictor(serve, lambda canvases: loaded.signatures["predict"](images=canvases), batch_size=size)
 
 
 def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Predictor:
@@ -175,11 +195,22 @@ def frozen_graph_predictor(path: str | Path, *, is_trusted: bool = False) -> Pre
         wrapped = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph_def, name=""), [])
         if {"image_arrays", "detections"} <= {node.name for node in graph_def.node}:
             of_tf1 = wrapped.prune(TF1_INPUT, TF1_OUTPUT)
-            return GraphPredictor(lambda images: _tf1_detections({TF1_OUTPUT: of_tf1(images)}))
+            size = _batch_size(of_tf1.inputs[0])
+            return GraphPredictor(lambda images: _tf1_detections({TF1_OUTPUT: of_tf1(images)}), batch_size=size)
         serve = wrapped.prune(FROZEN_INPUT, list(FROZEN_OUTPUTS))
     except (DecodeError, ValueError, KeyError, tf.errors.OpError) as error:
         raise _not_a_detector(path, error) from error
-    return GraphPredictor(serve)
+    return GraphPredictor(serve, batch_size=_batch_size(serve.inputs[0]))
+
+
+def _batch_size(images: Tensor) -> int | None:
+    """Returns the number of images that a graph takes; None for any."""
+    return None if images.shape.rank is None or images.shape[0] is None else int(images.shape[0])
+
+
+def _tf1_answer(loaded: Any, images: Tensor) -> Detections:
+    # `loaded` owns the variables: it must live as long as its signature.
+    return _tf1_detections(loaded.signatures["serving_default"](images))
 
 
 def _tf1_detections(outputs: Mapping[str, Tensor]) -> Detections:

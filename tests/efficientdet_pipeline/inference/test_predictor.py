@@ -9,10 +9,11 @@ from efficientdet.checkpoint import save_checkpoint
 from efficientdet.config import get_config
 from efficientdet.errors import CheckpointError
 from efficientdet.model import build_model
+from efficientdet.types import Detections
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.inference.predictor import load_predictor, model_predictor
+from efficientdet_pipeline.inference.predictor import GraphPredictor, load_predictor, model_predictor
 from efficientdet_pipeline.models.class_names import label_map_beside
 
 PHOTO = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
@@ -137,6 +138,20 @@ def test_predictor_label_map_of_another_program_that_is_none_is_refused(tmp_path
     (tmp_path / "label_map.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"label_map\.yaml must be the label map of an export"):
         label_map_beside(tmp_path)
+
+
+def test_graph_predictor_fills_batches_of_a_fixed_size() -> None:
+    sizes = []
+
+    def serve(images: tf.Tensor) -> Detections:
+        sizes.append(len(images))
+        scores = tf.cast(images[:, 0, 0, :1], tf.float32)
+        return Detections(tf.zeros((len(images), 1, 4)), scores, scores, tf.ones(len(images), tf.int32))
+
+    images = np.arange(5, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis] * np.ones((1, 2, 2, 3), np.uint8)
+    found = GraphPredictor(serve, batch_size=2).detect(images)
+    assert (sizes, found.scores[:, 0].tolist(), found.boxes.shape) == ([2, 2, 2], [0, 1, 2, 3, 4], (5, 1, 4))
+    assert GraphPredictor(serve, batch_size=1).detect(images[:2]).scores[:, 0].tolist() == [0, 1]
 
 
 def test_predictor_reads_the_graphs_of_automls_model_inspect(tmp_path: Path) -> None:
