@@ -81,16 +81,16 @@ def requantized(sums: Tensor, scales: Sequence[Tensor], grid: Grid, activation: 
 
 
 def averaged(means: Tensor, source: Grid, grid: Grid) -> Whole:
-    """Returns means of the numbers of a grid on another, rounded half away from zero in int8.
+    """Returns means of the numbers of a grid on another, rounded half to even in int8.
 
-    TFLite takes the means of int8 numbers, to which the zero point is added
+    LiteRT takes the means of int8 numbers, to which the zero point is added
     already, and adds both zero points before it rounds; all in float32.
+    TensorFlow's own interpreter rounds half away from zero.
     """
     scale = single(source.scale) / single(grid.scale)
     offset = -source.zero_point * scale + grid.zero_point
-    result = (means + source.zero_point) * scale + offset
-    whole = tf.sign(result) * tf.floor(tf.abs(result) + 0.5) - grid.zero_point
-    return Whole(grid.nearest(whole), grid.scale)
+    whole = tf.round((means + source.zero_point) * scale + offset)
+    return Whole(grid.nearest(whole - grid.zero_point), grid.scale)
 
 
 def added(first: Whole, second: Whole, grid: Grid, activation: str | None = None) -> Whole:

@@ -15,6 +15,7 @@ from efficientdet_pipeline.compression.integer_arithmetic import (
     whole_factor,
     whole_kernel,
 )
+from efficientdet_pipeline.export.tflite import without_notes
 
 GRID = grid_of(tf.constant(-1.0), tf.constant(2.0))
 
@@ -63,21 +64,47 @@ def test_whole_factor_is_the_end_of_a_range_that_begins_at_zero() -> None:
         assert float(found.value) == pytest.approx(factor, rel=1e-6)
 
 
-def test_averaged_rounds_half_away_from_zero_in_int8() -> None:
-    # The zero point is 85 - 128 = -43: 0.5 is -42.5 there, which becomes -43, and 43.5 is 0.5, which becomes 1.
+def test_averaged_rounds_half_to_even_in_int8() -> None:
+    # The zero point is 85 - 128 = -43: 0.5 is -42.5 there, which becomes -42, and 43.5 is 0.5, which becomes 0.
     means = tf.constant([0.5, 1.5, 43.5, 1000.0])
-    assert averaged(means, GRID, GRID).numbers.numpy().tolist() == [0, 1, 44, 170]
+    assert averaged(means, GRID, GRID).numbers.numpy().tolist() == [1, 1, 43, 170]
+
+
+@pytest.mark.parametrize("highest", [2.0, 0.7])
+def test_averaged_rounds_as_litert_does(highest: float) -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 4, 4, 64))], autograph=False)
+    def mean(x: tf.Tensor) -> tf.Tensor:
+        x = tf.quantization.fake_quant_with_min_max_args(x, -1.0, 2.0)
+        x = tf.quantization.fake_quant_with_min_max_args(tf.reduce_mean(x, axis=(1, 2)), -1.0, highest)
+        return x + 0.0
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([mean.get_concrete_function()], tf.Module())
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    with without_notes():
+        content = converter.convert()
+    interpreter = litert.Interpreter(model_content=content)
+    interpreter.allocate_tensors()
+    grid = grid_of(tf.constant(-1.0), tf.constant(highest))
+    for seed in range(40):
+        x = np.random.default_rng(seed).uniform(-1, 2, (1, 4, 4, 64)).astype("float32")
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+        interpreter.invoke()
+        received = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+        expected = averaged(tf.reduce_mean(rounded(tf.constant(x), GRID).numbers, axis=(1, 2)), GRID, grid)
+        assert np.allclose(received, expected.value, atol=1e-6)
 
 
 def test_averaged_adds_the_zero_points_before_it_rounds() -> None:
-    # As TFLite rounds them; products of means and scales are 25.5000008, 76.5000024 and 42.500004.
+    # As LiteRT rounds them; products of means and scales are 25.5000008, 76.5000024 and 62.4999936.
     for sums, count, source, target, scales, expected in (
-        (173, 16, -27, -60, (0.010445331, 0.004429025), 25),
-        (519, 16, -27, -60, (0.010445331, 0.004429025), 77),
-        (98, 4, -32, -55, (0.008650382, 0.0049866904), 42),
+        (173, 16, -27, -60, (0.010445331, 0.004429025), 26),
+        (519, 16, -27, -60, (0.010445331, 0.004429025), 76),
+        (691, 16, -105, -65, (0.01213294081389904, 0.004109736531972885), 128),
     ):
         grids = [
-            Grid(tf.constant(scale, tf.float64), tf.constant(float(lowest)), tf.constant(255.0 + lowest))
-            for scale, lowest in zip(scales, (source, target), strict=True)
+            Grid(tf.constant(scale, tf.float64), tf.constant(-128.0 - zero), tf.constant(127.0 - zero))
+            for scale, zero in zip(scales, (source, target), strict=True)
         ]
-        assert averaged(tf.constant(sums / count), *grids).numbers.numpy() == expected
+        assert averaged(tf.constant(sums / count), *grids).numbers.numpy() == expected, (sums, count)
