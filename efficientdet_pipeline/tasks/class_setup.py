@@ -11,16 +11,17 @@ from typing import Self
 import keras
 import tensorflow as tf
 from absl import logging
+from efficientdet.errors import CheckpointMismatchError
 
 from efficientdet_pipeline.augment.variation import VariationArguments
 from efficientdet_pipeline.data.class_batches import HostShare
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.class_export import export_trained_class_network
-from efficientdet_pipeline.models.class_networks import ClassNetwork
+from efficientdet_pipeline.models.class_networks import ClassNetwork, class_task_of, read_class_network
 from efficientdet_pipeline.models.encoder_weights import load_encoder_weights
 from efficientdet_pipeline.models.pretrained import ModelsWith, StartWeights
-from efficientdet_pipeline.models.weights import TrainedWeights
+from efficientdet_pipeline.models.weights import DESCRIPTION, TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.idle_options import log_frozen_random_weights
@@ -102,6 +103,25 @@ def data_of(shards: Shards | None) -> Shards:
     if shards is None:
         raise ValueError("A setup of a description has no data. Received a call that needs shards; use `setup`.")
     return shards
+
+
+def check_encoder_of_run(start: StartWeights, encoder: str, models_with: ModelsWith) -> None:
+    """Checks that initial weights from a segmentation or classification of ours have this encoder.
+
+    Raises:
+      CheckpointMismatchError: they have another one.
+    """
+    place = Path(start.place).expanduser()
+    description = (place if place.is_dir() else place.parent) / DESCRIPTION
+    if not start.place or not class_task_of(description):
+        return
+    found = read_class_network(description).config.backbone_name
+    if found != encoder:
+        models = " or ".join(f"--model_name={name}" for name in models_with(found))
+        raise CheckpointMismatchError(
+            f"{place} must contain the backbone {encoder}. It contains {found}. (--{start.option}) Try {models}, or "
+            "name other weights."
+        )
 
 
 def refuse_hparams(hparams: HparamsGiven, task: str) -> None:

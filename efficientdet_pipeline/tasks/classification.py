@@ -36,7 +36,13 @@ from efficientdet_pipeline.models.segmentation import BACKBONES
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.class_setup import ClassSetup, data_of, refuse_hparams, variation_arguments
+from efficientdet_pipeline.tasks.class_setup import (
+    ClassSetup,
+    check_encoder_of_run,
+    data_of,
+    refuse_hparams,
+    variation_arguments,
+)
 from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, OF_SEGMENTATION, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, panels
 
@@ -75,8 +81,10 @@ class ClassificationTask:
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the network without its last layer."""
         log_idle_options(options, self.name, _IDLE)
-        cache = options.data.images.cache_dir
-        return check_pretrained(*_encoder(options, model_name), cache_dir=cache, models_with=_models_with)
+        given, encoder = _encoder(options, model_name)
+        start = check_pretrained(given, encoder, cache_dir=options.data.images.cache_dir, models_with=_models_with)
+        check_encoder_of_run(start, encoder, _models_with)
+        return start
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""

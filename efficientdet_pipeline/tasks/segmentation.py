@@ -28,7 +28,13 @@ from efficientdet_pipeline.models.segmentation import IMAGE_SIZE, MODELS, Segmen
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.class_setup import ClassSetup, data_of, refuse_hparams, variation_arguments
+from efficientdet_pipeline.tasks.class_setup import (
+    ClassSetup,
+    check_encoder_of_run,
+    data_of,
+    refuse_hparams,
+    variation_arguments,
+)
 from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, panels
 
@@ -54,8 +60,10 @@ class SegmentationTask:
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the encoder."""
         log_idle_options(options, self.name, (*OF_DETECTORS, "crop_area_min"))
-        cache = options.data.images.cache_dir
-        return check_pretrained(*_encoder(options, model_name), cache_dir=cache, models_with=_models_with)
+        given, encoder = _encoder(options, model_name)
+        start = check_pretrained(given, encoder, cache_dir=options.data.images.cache_dir, models_with=_models_with)
+        check_encoder_of_run(start, encoder, _models_with)
+        return start
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""

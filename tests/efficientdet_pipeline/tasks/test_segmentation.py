@@ -141,6 +141,15 @@ def test_features_of_a_segmentation_are_its_encoders(run_folder: Path, tmp_path:
         assert written["reduction_5"].shape == (2, 2, 320)
 
 
+def test_segmentation_refuses_a_run_of_another_encoder(run_folder: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    given = [f"--data_dir={tmp_path / 'empty'}", f"--model_dir={tmp_path / 'run'}", f"--backbone_ckpt={run_folder}"]
+    assert main(["--task=segmentation", "--model_name=unet-efficientnet-b0", *given]) == 65
+    message = capsys.readouterr().err
+    assert "must contain the backbone efficientnet-b0. It contains efficientnet-lite0. (--backbone_ckpt)" in message
+    assert "Try --model_name=unet-efficientnet-lite0" in message
+
+
 def test_segmentation_masks_of_equal_stems_do_not_replace_each_other(run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name, number in (("a.png", 0), ("a.bmp", 1)):
