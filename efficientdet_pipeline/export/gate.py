@@ -100,12 +100,12 @@ class GateReport:
         rows.append(["checkpoint", f"{self.score:.4f}", "", "", "", "", _number(self.milliseconds)])
         for each in self.artifacts:
             lost = each.suppression_drop if self.metric == "AP" else each.canvas_drop
-            apart = "" if lost is None else f"{lost:+.4f}"
+            apart = "" if lost is None else _signed(lost)
             # A limit of 1 is none: the row tells what another way of feeding the same artifact costs.
             limit = "" if each.max_drop >= 1.0 else f"{each.max_drop:.4f}"
             verdict = limit + ("" if each.is_within else " exceeded")
             sizes = [f"{each.bytes / 1e6:.1f}", _number(each.milliseconds)]
-            rows.append([each.name, f"{each.score:.4f}", f"{each.drop:+.4f}", verdict, apart, *sizes])
+            rows.append([each.name, f"{each.score:.4f}", _signed(each.drop), verdict, apart, *sizes])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join(lines)
@@ -234,6 +234,10 @@ def size_of(path: Path) -> int:
 
 def _plain(values: Mapping[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in values.items()}
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # Without a negative zero.
 
 
 def _number(value: float | None) -> str:

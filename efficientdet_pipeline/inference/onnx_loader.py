@@ -51,9 +51,11 @@ class OnnxRunner:
         self._outputs = list(outputs)
         if set(names) != set(outputs) or inputs != ["images"]:
             wanted = " and ".join(f"`{name}`" for name in outputs)
+            is_onnx_nms = {"boxes", "class_ids", "image_index"} <= set(names)
+            why = "files with suppression inside are for other programs, use onnx" if is_onnx_nms else "another model"
             raise DataError(
                 f"{place} must have the input `images` and the outputs {wanted} of an export. Received inputs "
-                f"{', '.join(inputs)} and outputs {', '.join(names)}; it is another model."
+                f"{', '.join(inputs)} and outputs {', '.join(names)}: {why}."
             )
 
     def run_heads(self, canvases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
