@@ -42,4 +42,6 @@ def test_infer_writes_the_frames_of_a_video(main: Callable[..., int], toy_run: P
     assert {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."} == {"a.mp4", "detections.json"}
     records = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [record["image"] for record in records] == ["a.avi#0", "a.avi#1", "a.avi#2"]
-    assert main(*common, "--results=voc") == ExitCode.OPTIONS
+    assert main(*common, "--results=voc", "--max_frames=2") == 0
+    names = {path.name for path in (tmp_path / "out" / "annotations").glob("*.xml")}
+    assert names == {"a_000000.xml", "a_000001.xml"}
