@@ -75,7 +75,7 @@ def test_service_options_take_shards_of_patterns_and_folders(tmp_path: Path) -> 
 
 
 def test_service_options_take_a_zip_of_images(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         found = service_options({"AIP_TRAINING_DATA_URI": "images.zip", "AIP_TEST_DATA_URI": "test.zip"})
     assert found["url_dataset"].value == "images.zip"
     assert "AIP_TEST_DATA_URI = test.zip is not read by a training" in caplog.text
@@ -106,7 +106,7 @@ def test_service_options_stand_below_files_and_environment_and_above_defaults(
         "publish_dir": Offer(value="offered", source="the service"),
         "num_epochs": Offer(value="7", source="the service"),
     }
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         sources = reader.read([f"@{page}"], {"num_epochs": "3"}, offers)
     assert values(sources) == {
         "tensorboard_dir": "page",

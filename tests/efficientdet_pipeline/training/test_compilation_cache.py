@@ -30,7 +30,7 @@ def test_open_cache_removes_damaged_programs_only(tmp_path: Path, caplog: pytest
     whole, damaged = program(tmp_path / "key", "whole"), program(tmp_path / "key", "damaged")
     write_checksums(tmp_path / "key")
     damaged.write_bytes(b"progrom")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         open_cache(tmp_path, "key")
     assert whole.exists()
     assert sorted(path.name for path in whole.parent.iterdir()) == ["whole-cache", "whole-sha256"]
@@ -41,7 +41,7 @@ def test_open_cache_removes_damaged_programs_only(tmp_path: Path, caplog: pytest
 def test_open_cache_removes_what_a_killed_process_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     being_written = program(tmp_path / "key", "new")
     left = program(tmp_path / "key", "old", age=3600)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         open_cache(tmp_path, "key")
     assert being_written.exists()
     assert not left.exists()

@@ -68,6 +68,6 @@ def test_finalize_run_lists_zeros_also_after_a_training_without_evaluation(folde
 
 def test_log_finished_run_logs_the_number_of_epochs(folder: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
     write(folder.last, epoch=2.0)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         log_finished_run(folder, compose(TrainOptions, url_dataset="demo", num_epochs=1))
     assert "is finished after 2 epochs" in caplog.text

@@ -25,7 +25,7 @@ def test_first_step_logs_the_elapsed_time_until_it_ends(
 ) -> None:
     monkeypatch.setattr(first_step, "_WORTH_REPORTING", 0.0)
     made = callback(monkeypatch)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         made.on_train_begin()
         made.on_epoch_begin(0)
         time.sleep(0.3)
@@ -43,7 +43,7 @@ def test_first_step_is_reported_again_for_another_train_function(
 ) -> None:
     monkeypatch.setattr(first_step, "_WORTH_REPORTING", 0.0)
     made = callback(monkeypatch)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         for _ in range(2):  # The second `fit` has the same function.
             made.on_train_begin()
             made.on_train_batch_end(0)
@@ -60,7 +60,7 @@ def test_first_step_shows_the_elapsed_time_in_the_bar(
 ) -> None:
     monkeypatch.setattr(first_step, "_BAR_SECONDS", 0.05)
     made = callback(monkeypatch, bar=True)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         made.on_train_begin()
         made.progress.on_epoch_begin(0)
         time.sleep(0.2)

@@ -24,7 +24,7 @@ def progress(*, bar: bool, data_wait: float | None = None) -> Progress:
 def test_progress_logs_a_line_per_epoch(caplog: pytest.LogCaptureFixture) -> None:
     callback = progress(bar=False, data_wait=0.0)
     logs = dict(LOGS)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         callback.on_epoch_begin(1)
         for batch in range(4):
             callback.on_train_batch_end(batch, logs)
@@ -46,7 +46,7 @@ def test_progress_without_a_terminal_logs_a_line_every_half_minute(
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     callback = progress(bar=False)
     callback.steps = 100
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         callback.on_epoch_begin(1)
         for batch in range(100):
             clock[0] += 1.0
@@ -126,7 +126,7 @@ def test_progress_speed_excludes_building_the_train_step() -> None:
 
 def test_progress_logs_nothing_for_an_interrupted_epoch(caplog: pytest.LogCaptureFixture) -> None:
     callback = progress(bar=False)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         callback.on_epoch_begin(0)
         callback.on_train_batch_end(0, LOGS)
         callback.on_epoch_end(0, dict(LOGS))
@@ -136,7 +136,7 @@ def test_progress_logs_nothing_for_an_interrupted_epoch(caplog: pytest.LogCaptur
 def test_progress_logs_a_resumed_epoch(caplog: pytest.LogCaptureFixture) -> None:
     callback = progress(bar=False)
     callback.first_step = 3
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="absl"):
         callback.on_epoch_begin(0)
         callback.on_train_batch_end(0, LOGS)
         callback.on_epoch_end(0, dict(LOGS))
