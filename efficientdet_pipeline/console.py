@@ -124,6 +124,11 @@ class _LogFile(standard_logging.FileHandler):
         super().__init__(path, encoding="utf-8")
         self.setFormatter(_Dated("%(asctime)s %(levelname).1s %(message)s", datefmt="%Y-%m-%d %H:%M:%S"))
 
+    def emit(self, record: standard_logging.LogRecord) -> None:
+        """Writes a message; a file that cannot be opened again, because its folder was deleted, gets none."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
     def handleError(self, record: standard_logging.LogRecord) -> None:
         """Ignores write errors; a full disk surfaces where it matters."""
 

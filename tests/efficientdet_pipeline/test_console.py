@@ -5,6 +5,7 @@ import logging as standard_logging
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,15 @@ def test_another_run_s_log_is_left_alone(tmp_path: Path) -> None:
     console.log_to_file(tmp_path / "b.txt")
     say(standard_logging.ERROR, "x")
     assert (tmp_path / "a.txt").read_text() == ""
+
+
+def test_a_log_whose_folder_is_deleted_is_silent(tmp_path: Path) -> None:
+    console.log_to_file(tmp_path / "run" / "log.txt")
+    (handler,) = [each for each in standard_logging.getLogger().handlers if type(each).__name__ == "_LogFile"]
+    shutil.rmtree(tmp_path / "run")
+    handler.close()
+    say(standard_logging.ERROR, "x")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_log_on_a_full_disk_is_silent(tmp_path: Path) -> None:
