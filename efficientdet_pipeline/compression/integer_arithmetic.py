@@ -62,7 +62,8 @@ def grid_of(lowest: Tensor, highest: Tensor) -> Grid:
 
 def rounded(x: Tensor, grid: Grid) -> Whole:
     """Returns float numbers on a grid."""
-    return Whole(grid.nearest(tf.round(x / single(grid.scale))), grid.scale)
+    # XNNPACK multiplies by the reciprocal in float32, which rounds numbers near the middle of two unlike a quotient.
+    return Whole(grid.nearest(tf.round(x * (1.0 / single(grid.scale)))), grid.scale)
 
 
 def requantized(sums: Tensor, scales: Sequence[Tensor], grid: Grid, activation: str | None = None) -> Whole:

@@ -29,6 +29,12 @@ def test_grid_of_moves_the_range_so_that_zero_is_on_it() -> None:
     assert np.allclose(rounded(x, GRID).value, fake, atol=1e-6)
 
 
+def test_rounded_multiplies_by_the_reciprocal_of_the_scale_as_xnnpack_does() -> None:
+    # A pixel of value 188 in the range of a real training: 93.49999805 steps, and 93.5 as a product in float32.
+    grid = grid_of(tf.constant(-0.36054688692092896), tf.constant(0.9391690492630005))
+    assert float(rounded(tf.constant(0.4765625), grid).numbers) == 94
+
+
 def test_requantized_rounds_half_to_even_and_fuses_relu() -> None:
     sums, unit = tf.constant([-3.0, 1.0, 3.0, 1000.0]), GRID.scale / 2
     assert requantized(sums, (unit,), GRID).numbers.numpy().tolist() == [-2, 0, 2, 170]
