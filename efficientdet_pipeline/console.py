@@ -222,8 +222,8 @@ def silent_native_log(*, unless: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def native_lines_dropped(beginning: str) -> Iterator[None]:
-    """Drops lines with a beginning from what the block prints to stderr, native code included; the others follow it."""
+def native_lines_dropped(*beginnings: str) -> Iterator[None]:
+    """Drops lines with these beginnings from what the block prints to stderr, native code too; the others follow it."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -235,7 +235,7 @@ def native_lines_dropped(beginning: str) -> Iterator[None]:
             os.dup2(kept, 2)
             os.close(kept)
             held.seek(0)
-            rest = b"".join(line for line in held if not line.startswith(beginning.encode()))
+            rest = b"".join(line for line in held if not line.startswith(tuple(map(str.encode, beginnings))))
             with open(2, "wb", closefd=False) as stderr:
                 stderr.write(rest)
 

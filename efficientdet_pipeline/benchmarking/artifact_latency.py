@@ -17,7 +17,7 @@ from efficientdet_pipeline.benchmarking import machine
 from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, draw, measure_latency, table
 from efficientdet_pipeline.console import say
 from efficientdet_pipeline.errors import MissingError, MissingExtraError
-from efficientdet_pipeline.export.formats import FORMATS, ExportFormat
+from efficientdet_pipeline.export.formats import FORMATS, TENSORFLOW_FORMATS, ExportFormat
 from efficientdet_pipeline.inference.artifacts import HPARAMS, config_beside, load_artifact
 from efficientdet_pipeline.inference.canvas import normalized
 from efficientdet_pipeline.inference.detector import limit_threads
@@ -29,9 +29,6 @@ from efficientdet_pipeline.models.weights import load_trained, trained_weights
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.infer import NETWORK_SUFFIXES
-
-_TENSORFLOW = ("saved_model", "frozen")
-"""Formats that use the thread settings of the process."""
 
 
 def benchmark_latency(options: BenchmarkOptions, hparams: HparamsGiven) -> dict[str, Any]:
@@ -154,8 +151,8 @@ def _of_folder(folder: Path, config: AnyDetectorConfig, threads: Sequence[int]) 
         path = each.path(folder, config)
         if each.load is None or not path.exists():
             continue
-        counts: Sequence[int | None] = [_only(threads)] if each.name in _TENSORFLOW else (threads or [None])
-        if each.name in _TENSORFLOW and len(threads) > 1:
+        counts: Sequence[int | None] = [_only(threads)] if each.name in TENSORFLOW_FORMATS else (threads or [None])
+        if each.name in TENSORFLOW_FORMATS and len(threads) > 1:
             logging.info(
                 "%s is measured with TensorFlow's default number of threads, which is fixed per process.", each.name
             )

@@ -159,6 +159,10 @@ FORMATS: dict[str, ExportFormat] = {each.name: each for each in _ALL}
 """Name → format, in writing order."""
 
 
+TENSORFLOW_FORMATS = ("saved_model", "frozen")
+"""Formats of TensorFlow's operations, of any task: they compute what the evaluated network computes, with the thread
+settings of the process."""
+
 PARTS_FORMATS = tuple(
     name for name, each in FORMATS.items() if not (each.is_coarse or each.suppresses_like or each.load is None)
 )

@@ -12,15 +12,13 @@ from absl import logging
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.export.bundle import Description, ExportedFiles, write_bundle
-from efficientdet_pipeline.export.formats import formats_of
+from efficientdet_pipeline.export.formats import TENSORFLOW_FORMATS, formats_of
 from efficientdet_pipeline.export.from_run import calibration_images, learnt_ranges, model_facts, run_thresholds
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import FormatOptions
 
-_GRAPHS = ("saved_model", "frozen")
-"""Formats that contain TensorFlow's operations, which compute what the evaluated network computes."""
 _COMMAND = "import sys; from efficientdet_pipeline.cli import main; sys.exit(main())"
 
 
@@ -57,7 +55,7 @@ def export_in_subprocess(
 
 def log_unmeasured(formats: Sequence[str], trained: TrainedWeights) -> None:
     """Logs which formats the export at the end of a training does not compare with the checkpoint, and what does."""
-    others = [name for name in formats if name not in _GRAPHS]
+    others = [name for name in formats if name not in TENSORFLOW_FORMATS]
     if others and trained.run is not None:
         command = command_line("--mode=export", f"--model_dir={trained.run.path}", f"--formats={','.join(formats)}")
         logging.info("The accuracy of %s is not measured here; `%s` measures it.", ", ".join(others), command)

@@ -111,8 +111,7 @@ def without_notes() -> Iterator[None]:
     """Suppresses what the converter says of every file: its settings, and that ranges of quantized inputs, which are
     calibrated or in the graph, were not given.
     """
-    drops = native_lines_dropped("fully_quantize: "), native_lines_dropped("INFO: Created TensorFlow Lite")
-    with drops[0], drops[1], warnings.catch_warnings():
+    with native_lines_dropped("fully_quantize: ", "INFO: Created TensorFlow Lite"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Statistics for quantized inputs", UserWarning)
         warnings.filterwarnings("ignore", r"[\s\S]*tf\.lite\.Interpreter is deprecated", UserWarning)
         yield

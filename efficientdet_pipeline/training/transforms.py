@@ -274,10 +274,15 @@ class Clustering(ModelTransform):
 
 def _log_sparsity(model: TrainStepModel) -> None:
     """Adds the zeros of each kernel to what TensorBoard shows, where there are any."""
-    from efficientdet_pipeline.compression.kernels import compressible_kernels, overall_sparsity, sparsity_by_layer
+    from efficientdet_pipeline.compression.kernels import compressible_kernels, sparsity_by_layer
 
     kernels = compressible_kernels(model.network)
-    model.epoch_values.append(lambda: sparsity_by_layer(kernels) if overall_sparsity(kernels) else {})
+
+    def zeros() -> Mapping[str, float]:
+        shares = sparsity_by_layer(kernels)
+        return shares if shares["sparsity_all"] else {}
+
+    model.epoch_values.append(zeros)
 
 
 def _averages(model: TrainStepModel) -> Mapping[str, keras.Variable]:
