@@ -19,10 +19,12 @@ class Bright:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.begun = threading.Event()
         self.free = threading.Event()
         self.free.set()
 
     def detect(self, images: np.ndarray) -> Detections:
+        self.begun.set()
         self.free.wait(timeout=10)
         self.batches.append(len(images))
         if (images == 255).all():

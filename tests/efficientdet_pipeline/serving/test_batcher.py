@@ -31,8 +31,7 @@ def pixels(red: int, height: int = 20) -> np.ndarray:
 def test_batcher_detects_what_waits_at_once(batcher: Batcher, bright: Any, sizes: list[int]) -> None:
     bright.free.clear()
     futures = [batcher.submit(pixels(30))]
-    while not batcher._queue.empty():
-        """The first image is with the detector."""
+    assert bright.begun.wait(timeout=10)  # The next images cannot join the first one's batch.
     futures += [batcher.submit(pixels(red, height)) for red, height in ((10, 20), (11, 30), (12, 20), (13, 20))]
     bright.free.set()
     widths = [round(float(future.result(timeout=5).boxes[0, 3])) for future in futures]
@@ -56,6 +55,7 @@ def test_batcher_waits_for_announced_images_alone(batcher: Batcher, sizes: list[
 def test_batcher_keeps_a_failure_to_itself(batcher: Batcher, bright: Any) -> None:
     bright.free.clear()
     batcher.submit(pixels(1))
+    assert bright.begun.wait(timeout=10)
     good, cancelled = batcher.submit(pixels(2)), batcher.submit(pixels(3))
     bad = batcher.submit(np.full((20, 40, 3), 255, np.uint8))
     bright.detect, detect = _fails_on_white(bright.detect), bright.detect

@@ -87,6 +87,13 @@ def test_server_refuses(server: DetectionServer, status: int, arguments: dict[st
     assert message in json.loads(body)["error"]
 
 
+def wait_for_requests(server: DetectionServer, number: int) -> None:
+    deadline = time.monotonic() + 10
+    while f"efficientdet_requests_in_progress {number}" not in ask(server, "/metrics")[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_server_ends_slow_bodies_and_turns_away_a_crowd(
     server: DetectionServer, bright: Any, image: Callable[..., bytes]
 ) -> None:
@@ -95,11 +102,11 @@ def test_server_ends_slow_bodies_and_turns_away_a_crowd(
     with socket.create_connection(("127.0.0.1", port)) as slow, socket.create_connection(("127.0.0.1", port)) as gone:
         for each in (slow, gone):
             each.sendall(head)
-        time.sleep(0.2)
+        wait_for_requests(server, 2)
         status, _, headers = ask(server, "/predict", image(1))
         assert (status, headers["retry-after"]) == (503, "1")
         gone.close()
-        time.sleep(0.2)
+        wait_for_requests(server, 1)
         assert ask(server, "/predict", image(1))[0] == 200
         slow.settimeout(5)
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
@@ -113,8 +120,7 @@ def test_server_answers_requests_in_progress_before_it_ends(
     with DetectionServer(PredictionService(detector, limits_of(OPTIONS)), OPTIONS) as started:
         asking = threading.Thread(target=lambda: found.append(ask(started, "/predict", image(1))[0]))
         asking.start()
-        while "efficientdet_requests_in_progress 1" not in ask(started, "/metrics")[1]:
-            time.sleep(0.02)
+        wait_for_requests(started, 1)
         threading.Timer(0.3, bright.free.set).start()
     asking.join(timeout=5)
     assert found == [200]
