@@ -67,8 +67,10 @@ def test_run_of_an_earlier_version_is_evaluated_and_continued(earlier_run: Path,
     with (earlier_run / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    # Another processor rounds differently.
-    assert {name: float(rows[1][name]) for name in EPOCH_2} == pytest.approx(EPOCH_2, rel=1e-3)
+    # Another processor rounds differently, which the gradient's norm amplifies most.
+    found = {name: float(rows[1][name]) for name in EPOCH_2}
+    assert found.pop("gradient_norm") == pytest.approx(EPOCH_2["gradient_norm"], rel=0.02)
+    assert found == pytest.approx({name: EPOCH_2[name] for name in found}, rel=1e-3)
 
 
 def test_run_of_an_earlier_version_refuses_other_options(earlier_run: Path, run: Run) -> None:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientdet_pipeline.augment.resize import Window, crop_window, jitter_window, normalize, pad_to_canvas
+from efficientdet_pipeline.augment.resize import (
+    Window,
+    crop_window,
+    jitter_window,
+    normalize,
+    pad_to_canvas,
+    resize_bilinear,
+)
 from efficientdet_pipeline.augment.sample import Sample
 
 SEED = tf.constant([1, 2])
@@ -119,3 +126,10 @@ def test_jitter_window_stretches_to_the_canvas() -> None:
         tf.constant([48, 200]), SEED, canvas_size=(32, 64), jitter_min=0.5, jitter_max=0.5, keeps_proportions=False
     )
     assert smaller.size.numpy().tolist() == [16, 32]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("size", [(90, 100), (48, 64), (20, 21), (3, 200), (1, 1)])
+def test_resize_bilinear_has_the_numbers_of_tensorflow(size: tuple[int, int], dtype: type) -> None:
+    image = np.random.RandomState(0).randint(0, 256, (48, 64, 3)).astype(dtype)
+    np.testing.assert_array_equal(resize_bilinear(tf.constant(image), tf.constant(size)), tf.image.resize(image, size))
