@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -24,3 +26,17 @@ def test_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"EFFICIENTDET_TEST_DATA={folder} is not a folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def num_unchanged() -> Callable[[Path], int]:
+    """Returns a function: folder of an export → number of its files, which have the checksums that it lists."""
+
+    def count(folder: Path) -> int:
+        done = subprocess.run(
+            ["sha256sum", "--check", "sha256sums.txt"], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout
+        return len(done.stdout.splitlines())
+
+    return count

@@ -13,7 +13,7 @@ import yaml
 from absl import logging
 from efficientdet.any_detector import AnyDetectorConfig
 
-from efficientdet_pipeline.errors import AccuracyError, DataError, OptionsError
+from efficientdet_pipeline.errors import AccuracyError, OptionsError
 from efficientdet_pipeline.export.earlier import check_replaceable
 from efficientdet_pipeline.export.formats import ExportFormat
 from efficientdet_pipeline.export.gate import REPORT, GateReport, keep_measured
@@ -212,29 +212,6 @@ def write_checksums(folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (CHECKSUMS, NOTE))
     lines = [f"{fileio.sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     fileio.write_file(folder / CHECKSUMS, "".join(lines))
-
-
-def check_checksums(folder: Path) -> int:
-    """Checks that the files of an export are unchanged; returns their number.
-
-    Raises:
-      DataError: a file is missing or changed, or there is no list of checksums.
-    """
-    try:
-        lines = (folder / CHECKSUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{folder} must contain an export with {CHECKSUMS}. It cannot be read: {error}.") from error
-    for line in lines:
-        expected, _, name = line.partition("  ")
-        path = folder / name
-        if not path.is_file() or fileio.sha256_of(path) != expected:
-            state = "different content" if path.is_file() else "no file"
-            raise DataError(
-                f"{path} must be unchanged since the export, with the SHA-256 {expected[:12]}… of {CHECKSUMS}. "
-                "Received "
-                f"{state}; export again, or copy the export again."
-            )
-    return len(lines)
 
 
 def _write_yaml(path: Path, content: Mapping[Any, object]) -> None:
