@@ -34,7 +34,7 @@ def test_batcher_detects_what_waits_at_once(batcher: Batcher, bright: Any, sizes
     assert bright.begun.wait(timeout=10)  # The next images cannot join the first one's batch.
     futures += [batcher.submit(pixels(red, height)) for red, height in ((10, 20), (11, 30), (12, 20), (13, 20))]
     bright.free.set()
-    widths = [round(float(future.result(timeout=5).boxes[0, 3])) for future in futures]
+    widths = [round(float(future.result(timeout=30).boxes[0, 3])) for future in futures]
     assert widths == [30, 10, 11, 12, 13]
     assert sorted(sizes) == sorted(bright.batches)
     assert sizes[1:3] == [2, 1]
@@ -42,13 +42,13 @@ def test_batcher_detects_what_waits_at_once(batcher: Batcher, bright: Any, sizes
 
 
 def test_batcher_waits_for_announced_images_alone(batcher: Batcher, sizes: list[int]) -> None:
-    assert batcher.submit(pixels(1)).result(timeout=2)
+    assert batcher.submit(pixels(1)).result(timeout=30)
     batcher.announce(1)
     first, second = batcher.submit(pixels(2)), batcher.submit(pixels(3))
     assert not first.done()
     third = batcher.submit(pixels(4))
     for future in (first, second, third):
-        future.result(timeout=2)
+        future.result(timeout=30)
     assert sizes == [1, 3]
 
 
@@ -61,9 +61,9 @@ def test_batcher_keeps_a_failure_to_itself(batcher: Batcher, bright: Any) -> Non
     bright.detect, detect = _fails_on_white(bright.detect), bright.detect
     assert cancelled.cancel()
     bright.free.set()
-    assert good.result(timeout=5).boxes[0, 3] == 2
+    assert good.result(timeout=30).boxes[0, 3] == 2
     with pytest.raises(MemoryError, match="white"):
-        bad.result(timeout=5)
+        bad.result(timeout=30)
     bright.detect = detect
 
 

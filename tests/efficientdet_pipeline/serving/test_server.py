@@ -122,7 +122,7 @@ def test_server_answers_requests_in_progress_before_it_ends(
         asking.start()
         wait_for_requests(started, 1)
         threading.Timer(0.3, bright.free.set).start()
-    asking.join(timeout=5)
+    asking.join(timeout=30)
     assert found == [200]
     with pytest.raises(ConnectionRefusedError):
         ask(started, "/health")
