@@ -38,6 +38,7 @@ from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.models.build import Network, describe_network
 from efficientdet_pipeline.models.objective import detection_objective
 from efficientdet_pipeline.models.pretrained import StartWeights, check_pretrained, chosen_by_chief, load_pretrained
+from efficientdet_pipeline.models.pretrained_network import warn_of_other_network
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.infer import MIN_SCORE
@@ -157,7 +158,10 @@ class DetectionSetup:
             num_steps = options.optimizer.num_epochs * (num_images // options.optimizer.batch_size)
             advise_on_random_weights(options, num_steps)
             log_frozen_random_weights(options)
-        return load_pretrained(model, options.pretrained, start, cache_dir=options.data.images.cache_dir)
+        about = load_pretrained(model, options.pretrained, start, cache_dir=options.data.images.cache_dir)
+        if start.place and not start.is_backbone and not options.pretrained.var_exclude_expr:
+            warn_of_other_network(self.network, start.place)
+        return about
 
     def load_weights(self, model: keras.Model, path: Path) -> None:
         """Loads the weights of a checkpoint of this run."""
