@@ -133,6 +133,8 @@ _MOUNT_GONE = {
 
 # Python's and NumPy's, and TensorFlow's.
 _OUT_OF_MEMORY = {"MemoryError", "ResourceExhaustedError"}
+# TensorFlow's messages about a record: damaged, or refused by an assertion, whose values follow in brackets.
+_FAULT = re.compile(r"(\w+ record at \d+)|assertion failed: \[([^\]]*)\](.*)")
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
@@ -148,13 +150,19 @@ def exit_code_of(error: BaseException) -> ExitCode:
     names = {base.__name__ for base in type(error).__mro__}
     if "NetworkError" in names:
         return ExitCode.TRY_AGAIN
-    if "DatasetError" in names:
+    if names & {"DatasetError", "CheckpointError"}:
         return ExitCode.MISSING if getattr(error, "missing", False) else ExitCode.DATA
-    if "CheckpointError" in names:
-        return ExitCode.DATA
     if names & _OUT_OF_MEMORY:
         return ExitCode.OPTIONS
-    return ExitCode.BUG
+    return ExitCode.DATA if _fault_of_record(error) else ExitCode.BUG
+
+
+def _fault_of_record(error: BaseException) -> str:
+    """Returns what TensorFlow found to be wrong with a record; an empty text for another error."""
+    found = _FAULT.search(str(error)) if type(error).__name__ in ("DataLossError", "InvalidArgumentError") else None
+    if found and found[1]:
+        return f"A shard is damaged or no TFRecord file ({found[1]}). --mode=verify --file_pattern='SHARDS-*' finds it."
+    return f"{found[2]}{found[3]}" if found else ""
 
 
 def error_message(error: BaseException) -> str:
@@ -186,17 +194,13 @@ def error_message(error: BaseException) -> str:
         )
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.strerror}: {error.filename}. Check the path."
-    return str(error)
+    return _fault_of_record(error) or str(error)
 
 
 def pipeline_error(error: Exception) -> Exception:
     """Returns `error` as one of this module with the message of the command line; an internal error unchanged."""
-    classes: dict[ExitCode, type[PipelineError]] = {
-        ExitCode.OPTIONS: OptionsError,
-        ExitCode.DATA: DataError,
-        ExitCode.MISSING: MissingError,
-        ExitCode.CANNOT_WRITE: CannotWriteError,
-        ExitCode.TRY_AGAIN: DownloadError,
+    classes = {
+        each.exit_code: each for each in (OptionsError, DataError, MissingError, CannotWriteError, DownloadError)
     }
     found = classes.get(exit_code_of(error))
     return error if isinstance(error, PipelineError) or found is None else found(error_message(error))

@@ -233,13 +233,18 @@ def has_boxes_to_learn(files: Sequence[Path]) -> bool:
     return any(not obj.is_crowd for record in records for obj in decode_example(record).objects)
 
 
+# Written beside shards by a conversion: train* also matches train.txt.
+_NO_SHARDS = (".txt", ".json", ".jsonl", ".yaml")
+
+
 def shard_files(pattern: str) -> tuple[Path, ...]:
     """Returns the files that a pattern (globs, separated by commas) matches, sorted, without duplicates.
 
     Raises:
       DatasetError: one of the globs matches no file, or is ambiguous.
     """
-    return matching_files(pattern)
+    files = matching_files(pattern)
+    return tuple(file for file in files if file.suffix not in _NO_SHARDS) or files
 
 
 def shard_fault(folder: Path, shard: ShardInfo, *, contents: bool = True) -> str:

@@ -3,8 +3,10 @@
 import errno
 import os
 import re
+from pathlib import Path
 
 import pytest
+import tensorflow as tf
 from efficientdet.errors import CheckpointError
 
 from efficientdet_pipeline.errors import (
@@ -70,6 +72,28 @@ def test_our_own_bug_is_called_so() -> None:
     sentence = error_message(KeyError("weights"))
     assert sentence.startswith("Internal error: KeyError: 'weights'.")
     assert "--traceback" in sentence
+
+
+def test_a_fault_of_a_record_that_tensorflow_finds_is_one_of_the_data(tmp_path: Path) -> None:
+    damaged = tmp_path / "val.tfrecord"
+    damaged.write_bytes(b"no records, but text")
+
+    def checked(value: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies([tf.debugging.Assert(value < 0, ["A record must be one. Image:", "a.jpg"])]):
+            return tf.identity(value)
+
+    for dataset, message in (
+        (
+            tf.data.TFRecordDataset(str(damaged)),
+            r"^A shard is damaged or no TFRecord file \(corrupted record at 0\)\. --mode=verify ",
+        ),
+        (tf.data.Dataset.range(1).map(checked), r"^A record must be one\. Image: \[a\.jpg\]$"),
+    ):
+        with pytest.raises(tf.errors.OpError) as caught:
+            list(dataset)
+        assert exit_code_of(caught.value) == ExitCode.DATA
+        assert re.search(message, error_message(caught.value))
+    assert exit_code_of(tf.errors.InvalidArgumentError(None, None, "Incompatible shapes")) == ExitCode.BUG
 
 
 def test_too_little_memory_is_reported_with_advice() -> None:

@@ -7,7 +7,7 @@ from tfrmod import tfrecord_io
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
 from tfrmod.errors import DatasetError
 from tfrmod.example import encode_example
-from tfrmod.manifest import ImageSizes, Manifest, SplitInfo, count_shards
+from tfrmod.manifest import ImageSizes, Manifest, SplitInfo, count_shards, shard_files
 from tfrmod.problems import ProblemCount
 
 
@@ -106,3 +106,11 @@ def test_manifest_damaged_record_is_named(tmp_path: Path) -> None:
     tfrecord_io.write_records(tmp_path / "a.tfrecord", [record((1, "cat")), b"\xff\xff\xff"])
     with pytest.raises(DatasetError, match=r"a\.tfrecord, record 1: .*not a tf\.train\.Example"):
         count_shards(str(tmp_path / "a.tfrecord"))
+
+
+def test_shard_files_lists_beside_shards_are_no_shards(tmp_path: Path) -> None:
+    for name in ("train-00000-of-00001.tfrecord", "train-1", "train.txt", "train.json"):
+        (tmp_path / name).touch()
+    found = shard_files(str(tmp_path / "train*"))
+    assert [path.name for path in found] == ["train-00000-of-00001.tfrecord", "train-1"]
+    assert [path.name for path in shard_files(str(tmp_path / "train.txt"))] == ["train.txt"]
