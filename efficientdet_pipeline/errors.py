@@ -184,8 +184,8 @@ def error_message(error: BaseException) -> str:
                 "mount it again: the same command continues."
             )
         return (
-            f"Cannot {verb}{place}: {reason}. The run's folder must be writable with room to spare; "
-            "try --workspace on another disk, or free some space: the same command continues."
+            f"Cannot {verb}{place}: {reason}. The folder must be writable with room to spare; free some space, or "
+            "choose a folder on another disk, for a run by --workspace: the same command continues."
         )
     if exit_code_of(error) is ExitCode.OPTIONS:
         return (

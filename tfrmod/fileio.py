@@ -53,8 +53,10 @@ def write_file(path: Path, content: bytes | str | Iterable[str], *, is_synced: b
                 sync(file)
         check_kept(partial, size)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (error.filename is None or Path(error.filename) == partial):
+            error.filename = str(path)
         raise
     if is_synced:
         sync_folder(path.parent)

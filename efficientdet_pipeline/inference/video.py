@@ -142,7 +142,7 @@ class VideoSink:
             )
         cv2 = import_extra("cv2", purpose="Writing a video")
         self._cv2: Any = cv2
-        self._path, self._size = path, size
+        self._path, self._size, self._num_written = path, size, 0
         if path.is_dir():
             raise OptionsError(
                 f"{option} must be a file. Received the folder {path}; try {path / 'video.mp4'}.", option=option
@@ -165,11 +165,31 @@ class VideoSink:
         if image.shape[:2] != self._size:
             image = self._cv2.resize(image, (self._size[1], self._size[0]))
         self._writer.write(self._cv2.cvtColor(np.ascontiguousarray(image), self._cv2.COLOR_RGB2BGR))
+        self._num_written += 1
 
     def close(self) -> None:
-        """Completes the video and renames it to its path."""
+        """Completes the video and renames it to its path.
+
+        Raises:
+          CannotWriteError: it does not hold the frames that were written; an existing video is then unchanged.
+        """
         self._writer.release()
+        num_kept = self._num_kept()  # OpenCV does not say that it could not write.
+        if num_kept < self._num_written:
+            self.discard()
+            raise CannotWriteError(
+                f"{self._path} must hold all {self._num_written} frames. {num_kept} of them can be read back; free "
+                "some space on its disk, or choose a folder on another one."
+            )
         self._partial.replace(self._path)
+
+    def _num_kept(self) -> int:
+        video = self._cv2.VideoCapture(str(self._partial))
+        count = 0
+        while video.grab():
+            count += 1
+        video.release()
+        return count
 
     def discard(self) -> None:
         """Deletes the unfinished video."""

@@ -108,7 +108,7 @@ def test_a_place_that_cannot_be_written_is_named() -> None:
     hdf5 = "cannot flush (file write failed: time = now\n, filename = 'runs/x/w.h5', error message = 'No space "
     for kind in (OSError, RuntimeError):
         sentence = error_message(kind(hdf5 + "left on device', offset = 57344)"))
-        assert sentence.startswith("Cannot write runs/x/w.h5: No space left on device. The run's folder")
+        assert sentence.startswith("Cannot write runs/x/w.h5: No space left on device. The folder must")
 
 
 def test_a_mount_that_has_gone_is_called_so() -> None:

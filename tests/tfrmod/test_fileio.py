@@ -14,8 +14,9 @@ def test_fileio_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, m
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(fileio, "sync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="No space") as failure:
         fileio.write_file(path, "new")
+    assert failure.value.filename == str(path)
     assert path.read_text() == "old"
     assert os.listdir(path.parent) == ["a.txt"]
 

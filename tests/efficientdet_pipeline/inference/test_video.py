@@ -1,12 +1,13 @@
 """Videos are read and written at their frame rate."""
 
 import logging as standard_logging
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.errors import DataError, DownloadError, MissingError, OptionsError
+from efficientdet_pipeline.errors import CannotWriteError, DataError, DownloadError, MissingError, OptionsError
 from efficientdet_pipeline.inference.video import Frame, VideoSink, VideoSource, detect_video
 from efficientdet_pipeline.options.infer import InferOptions, is_video
 from efficientdet_pipeline.options.schema import compose
@@ -54,6 +55,26 @@ def test_detect_video_keeps_rate_size_and_order(video: Path, tmp_path: Path) -> 
     first = next(iter(drawn.frames()))
     assert first.image.mean() > 245
     assert sorted(path.suffix for path in out.parent.iterdir() if not path.name.startswith(".")) == [".mp4"]
+
+
+def test_video_sink_keeps_the_earlier_video_if_the_disk_cannot_hold_the_frames(video: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.avi"
+    sink = VideoSink(out, rate=RATE, size=(48, 64))
+    sink.write(np.zeros((48, 64, 3), np.uint8))
+    sink.close()
+    earlier = out.read_bytes()
+    sink = VideoSink(out, rate=RATE, size=(48, 64))
+    for frame in VideoSource(video).frames():
+        sink.write(frame.image)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))  # As on a full disk, which OpenCV does not report.
+    try:
+        with pytest.raises(CannotWriteError, match=r"out.avi must hold all 10 frames\. \d of them can be read back"):
+            sink.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert out.read_bytes() == earlier
+    assert not list(tmp_path.glob(".out.*"))
 
 
 def test_video_source_says_where_a_file_ends_early(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
