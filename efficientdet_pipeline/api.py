@@ -261,11 +261,11 @@ class Detector:
           MissingError: the file does not exist.
           DataError: a file is not an image or video, or an array is not uint8 of shape (h, w, 3).
         """
-        from efficientdet_pipeline.inference.image_io import one_or_several
+        from efficientdet_pipeline.inference.given_images import one_or_several
         from efficientdet_pipeline.inference.video import VideoSource
 
         for image in one_or_several(images):
-            if not isinstance(image, np.ndarray) and is_video(os.fspath(image)):
+            if isinstance(image, str | os.PathLike) and is_video(os.fspath(image)):
                 with our_errors():
                     source = VideoSource(os.fspath(image))
                 for frame in source.frames():
@@ -274,7 +274,7 @@ class Detector:
                 yield self._detect(image)
 
     def _detect(self, image: Image) -> Detections:
-        from efficientdet_pipeline.inference.image_io import pixels_of
+        from efficientdet_pipeline.inference.given_images import pixels_of
         from efficientdet_pipeline.inference.results import class_name
 
         with our_errors():

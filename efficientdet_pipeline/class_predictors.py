@@ -110,7 +110,7 @@ class Classifier:
 
 
 def _pixels(images: Image | Iterable[Image]) -> Iterator[np.ndarray]:
-    from efficientdet_pipeline.inference.image_io import one_or_several, pixels_of
+    from efficientdet_pipeline.inference.given_images import one_or_several, pixels_of
 
     for image in one_or_several(images):
         with our_errors():

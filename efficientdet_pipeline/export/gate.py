@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from absl import logging
+
 from efficientdet_pipeline.errors import AccuracyError
 from tfrmod import fileio
 
@@ -100,12 +102,12 @@ class GateReport:
         rows.append(["checkpoint", f"{self.score:.4f}", "", "", "", "", _number(self.milliseconds)])
         for each in self.artifacts:
             lost = each.suppression_drop if self.metric == "AP" else each.canvas_drop
-            apart = "" if lost is None else _signed(lost)
+            apart = "" if lost is None else signed(lost)
             # A limit of 1 is none: the row tells what another way of feeding the same artifact costs.
             limit = "" if each.max_drop >= 1.0 else f"{each.max_drop:.4f}"
             verdict = limit + ("" if each.is_within else " exceeded")
             sizes = [f"{each.bytes / 1e6:.1f}", _number(each.milliseconds)]
-            rows.append([each.name, f"{each.score:.4f}", _signed(each.drop), verdict, apart, *sizes])
+            rows.append([each.name, f"{each.score:.4f}", signed(each.drop), verdict, apart, *sizes])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         return "\n".join(lines)
@@ -153,6 +155,14 @@ def measure_artifacts(
     reference = evaluate(checkpoint)
     metrics = {each.name: evaluate(each.predictor) for each in artifacts}
     best = float(reference[metric])
+    if best <= MAX_DROP:
+        logging.warning(
+            "No artifact can lose more than the limit, since the checkpoint has %s %.4f on %d images: train longer, or "
+            "name images like those of the training by --val_file_pattern.",
+            metric,
+            best,
+            num_images,
+        )
     measured = []
     for each in artifacts:
         own = metrics[each.name]
@@ -236,8 +246,9 @@ def _plain(values: Mapping[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in values.items()}
 
 
-def _signed(value: float) -> str:
-    return f"{round(value, 4) + 0.0:+.4f}"  # Without a negative zero.
+def signed(value: float) -> str:
+    """Returns a difference as text, without a negative zero."""
+    return f"{round(value, 4) + 0.0:+.4f}"
 
 
 def _number(value: float | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from efficientdet.any_detector import AnyDetectorConfig
 
-from efficientdet_pipeline.export.gate import GateReport
+from efficientdet_pipeline.export.gate import GateReport, signed
 
 UNSTATED = "Not stated by the author of the export."
 _LIMITATIONS = (
@@ -78,14 +78,13 @@ def card_lines(head: Sequence[str], facts: ModelFacts, report: GateReport | None
         lines += ["", f"Exported artifacts on {report.num_images} validation images:", ""]
         rows = [("checkpoint", f"{report.score:.4f}", "", "")]
         rows += [
-            (each.name, f"{each.score:.4f}", f"{each.drop:+.4f}", f"{each.bytes / 1e6:.1f}")
-            for each in report.artifacts
+            (each.name, f"{each.score:.4f}", signed(each.drop), f"{each.bytes / 1e6:.1f}") for each in report.artifacts
         ]
         lines += _table(("artifact", report.metric, f"{report.metric} lost", "MB"), rows)
         lines += ["", "By class:", ""]
         lines += _table(
             ("class", _BY_CLASS.get(report.metric, report.metric)),
-            [(name, f"{value:.4f}") for name, value in report.per_class.items()],
+            [(name, f"{value:.4f}" if value >= 0 else "no examples") for name, value in report.per_class.items()],
         )
     if facts.thresholds:
         lines += ["", "## Recommended thresholds", ""]

@@ -108,8 +108,10 @@ class VocSink:
             name = re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", name)
             element = ET.SubElement(root, "object")
             _children(element, name=name, truncated=0, difficult=0, score=f"{float(score):.6f}")
-            y0, x0, y1, x1 = (round(float(side), 3) for side in box)
-            _children(ET.SubElement(element, "bndbox"), xmin=x0 + 1, ymin=y0 + 1, xmax=x1, ymax=y1)
+            first = np.round(box[:2] + 1.0, 3)
+            # The first and the last pixel: those of a box of less than one pixel are the same.
+            (ymin, xmin), (ymax, xmax) = first.tolist(), np.maximum(first, np.round(box[2:], 3)).tolist()
+            _children(ET.SubElement(element, "bndbox"), xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
         ET.indent(root)
         self._files.write(folder, detected, f"{ET.tostring(root, encoding='unicode')}\n")
 

@@ -12,9 +12,16 @@ from absl import logging
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
 from efficientdet_pipeline.inference.artifacts import load_artifact
+from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.inference.predictor import Predictor
 from efficientdet_pipeline.inference.results import ImageDetections, class_name, per_image
-from efficientdet_pipeline.inference.thresholds import Thresholds, class_id_of, find_thresholds, scores_by_class
+from efficientdet_pipeline.inference.thresholds import (
+    Thresholds,
+    class_id_of,
+    find_thresholds,
+    listed_classes,
+    scores_by_class,
+)
 from efficientdet_pipeline.inference.tiling import detect_tiled
 from efficientdet_pipeline.models.build import read_network
 from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
@@ -120,7 +127,9 @@ def _exported(options: DetectionOptions, hparams: HparamsGiven) -> tuple[Predict
     for folder in (path, path.parent):
         finish_replacement(folder)  # Left by an interrupted export.
     if not path.exists():
-        raise MissingError(f"The export {options.saved_model_dir!r} does not exist. Check --saved_model_dir.")
+        raise MissingError(
+            f"The export {options.saved_model_dir!r} does not exist.{similar_names(path)} Check --saved_model_dir."
+        )
     _check_one_artifact(path)
     own, num_classes, place = described_beside(path)
     own = own or _labels_inside(path)
@@ -217,9 +226,8 @@ def chosen_class_ids(given: str, label_map: Mapping[int, str]) -> set[int]:
     found = {word: class_id_of(word, label_map) for word in wanted}
     unknown = [word for word, class_id in found.items() if class_id is None]
     known = {word: class_id for word, class_id in found.items() if class_id is not None}
-    names = [f"{class_id} {name}" for class_id, name in sorted(label_map.items())]
     if unknown:
-        listed = f"{', '.join(names[:20])}{' …' if len(names) > 20 else ''}" or "ids from 1, since it has no names"
+        listed = listed_classes(label_map, unknown[0])
         raise OptionsError(
             f"classes must name classes of the detector. Received {unknown[0]!r}; known: {listed}.", option="classes"
         )

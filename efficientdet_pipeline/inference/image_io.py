@@ -118,34 +118,6 @@ def decode_content(content: bytes, *, max_pixels: int = image_file.MAX_PIXELS) -
         raise DataError(str(error)) from error
 
 
-Readable = str | os.PathLike[str] | np.ndarray
-"""Path of an image file, or its pixels: uint8 RGB (h, w, 3)."""
-
-
-def one_or_several(images: Readable | Iterable[Readable]) -> Iterable[Readable]:
-    """Returns images as a sequence; a single image becomes a sequence of one."""
-    if isinstance(images, str | os.PathLike) or (isinstance(images, np.ndarray) and images.ndim == 3):
-        return [images]
-    return images
-
-
-def pixels_of(image: Readable) -> np.ndarray:
-    """Returns the pixels of a file; returns an array unchanged.
-
-    Raises:
-      FileNotFoundError: the file does not exist.
-      DataError: it is not an image, or the array is not uint8 of shape (h, w, 3).
-    """
-    if not isinstance(image, np.ndarray):
-        return read_image(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise DataError(
-            f"An image must be a uint8 RGB array of shape (h, w, 3). Received {image.dtype} of shape {image.shape}; "
-            "convert it, or pass the path of its file."
-        )
-    return image
-
-
 def write_image(path: str | Path, image: np.ndarray) -> None:
     """Writes RGB pixels, atomically, in the format of the file name's suffix.
 

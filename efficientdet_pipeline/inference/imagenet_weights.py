@@ -18,7 +18,7 @@ from efficientdet_pipeline.inference.classification import (
     read_class_names,
 )
 from efficientdet_pipeline.inference.features import extract_reductions, network_input, trained_statistic
-from efficientdet_pipeline.inference.image_io import Readable, one_or_several, pixels_of
+from efficientdet_pipeline.inference.given_images import Readable, one_or_several, pixels_of
 from efficientdet_pipeline.models.pretrained import checkpoint_cache, checkpoint_of_run
 from efficientdet_pipeline.options.imagenet import ClassifierOptions, EfficientNetOptions
 

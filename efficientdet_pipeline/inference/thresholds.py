@@ -1,5 +1,6 @@
 """Score thresholds, for all classes or per class, and the file that stores them with an export."""
 
+import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from efficientdet_pipeline.inference.results import ImageDetections
 from tfrmod import fileio
 
 THRESHOLDS = "thresholds.yaml"
+_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ def class_id_of(word: str, label_map: Mapping[int, str]) -> int | None:
     return class_id if class_id >= 1 and (not label_map or class_id in label_map) else None
 
 
+def listed_classes(label_map: Mapping[int, str], word: str) -> str:
+    """Returns ids and names of classes as text, for a message; of many, those that resemble a wrong word come first."""
+    classes = sorted(label_map.items())
+    if len(classes) > _SHOWN:
+        near = difflib.get_close_matches(word, label_map.values())
+        classes.sort(key=lambda each: each[1] not in near and word not in each[1])
+    names = [f"{class_id} {name}" for class_id, name in classes]
+    listed = f"{', '.join(names[:_SHOWN])}{' …' if len(names) > _SHOWN else ''}" or "ids from 1, since it has no names"
+    return listed + ("; by its id if its name has a comma" if any("," in name for name in label_map.values()) else "")
+
+
 def scores_by_class(given: Mapping[str, float | str], label_map: Mapping[int, str]) -> dict[int, float]:
     """Returns minimum scores by class id, from scores by the name or id of a class.
 
@@ -63,8 +76,7 @@ def scores_by_class(given: Mapping[str, float | str], label_map: Mapping[int, st
     for word, value in given.items():
         class_id = class_id_of(word, label_map)
         if class_id is None:
-            known = ", ".join(f"{number} {name}" for number, name in sorted(label_map.items())[:20]) or "ids from 1"
-            raise ValueError(f"{word!r} is not a class of the detector; known: {known}")
+            raise ValueError(f"{word!r} is not a class of the detector; known: {listed_classes(label_map, word)}")
         try:
             scores[class_id] = float(value)
         except ValueError as error:

@@ -78,7 +78,8 @@ class DetectionOptions(Options):
         check(is_size, "tile", self.tile, "WIDTHxHEIGHT in pixels", "try 640x640")
         words = self.class_thresholds
         is_pairs = all(name and score for name, score in self.scores_of_classes().items())
-        check(is_pairs, "class_thresholds", words, "CLASS=SCORE, comma-separated", "try cat=0.3,dog=0.6")
+        advice = "try cat=0.3,dog=0.6; a class whose name has a comma is given by its id"
+        check(is_pairs, "class_thresholds", words, "CLASS=SCORE, comma-separated", advice)
         overlap = self.tile_overlap
         check(0.0 <= overlap <= 0.9, "tile_overlap", overlap, "between 0 and 0.9", "try 0.2")
 

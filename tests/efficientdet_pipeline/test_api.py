@@ -1,5 +1,6 @@
 """The Python API: lazy import, checked keyword arguments, our exceptions, any thread, the caller's logging."""
 
+import io
 import logging
 import subprocess
 import sys
@@ -78,5 +79,13 @@ def test_detector_raises_our_errors(toy_run: Path) -> None:
         list(detector("nothing.jpg"))
     with pytest.raises(edp.DataError, match="uint8 RGB"):
         list(detector([np.zeros((4, 4, 3), np.float32)]))
+    with pytest.raises(edp.DataError, match=r"Received uint8 of shape \(4, 5\)"):
+        list(detector(np.zeros((4, 5), np.uint8)))
+    with pytest.raises(edp.DataError, match=r"Received the folder .*glob\('\*\.jpg'\)"):
+        list(detector(toy_run))
+    image: Any
+    for image in (Image.new("RGB", (4, 4)), b"image", io.BytesIO(), None):
+        with pytest.raises(edp.DataError, match=f"Received {type(image).__name__}; of an image of Pillow"):
+            list(detector(image))
     with pytest.raises(edp.MissingError):
         edp.Detector("nothing")

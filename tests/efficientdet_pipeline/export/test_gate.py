@@ -56,6 +56,11 @@ def test_measure_artifacts_reports_each(tmp_path: Path) -> None:
     assert lines[2].split() == ["tflite", "0.4990", "+0.0010", "0.0050", "0.0", "12.3"]
 
 
+def test_measure_artifacts_warns_of_a_checkpoint_that_has_nothing_to_lose(caplog: pytest.LogCaptureFixture) -> None:
+    measure_artifacts(Rated(0.004), [], evaluate, num_images=40)
+    assert "since the checkpoint has AP 0.0040 on 40 images" in caplog.text
+
+
 def test_check_accuracy_names_artifact_limit_and_layers(tmp_path: Path) -> None:
     report = report_of(tmp_path, tflite=0.494, tflite_int8=0.45, tflite_nms=0.46)
     layers = {"tflite_int8": [(f"layer_{number}", 10.0 + number) for number in range(9)]}

@@ -72,8 +72,8 @@ def test_load_detector_wants_one_artifact(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     with pytest.raises(OptionsError, match=r"which contains no SavedModel; try .*a\.tflite, or one of b\.onnx\."):
         load_detector(compose(DetectorOptions, saved_model_dir=str(tmp_path)), HparamsGiven())
-    with pytest.raises(MissingError, match=r"The export .* does not exist"):
-        load_detector(compose(DetectorOptions, saved_model_dir=str(tmp_path / "none")), HparamsGiven())
+    with pytest.raises(MissingError, match=r"The export .* does not exist\. Similar names: .*a\.tflite\. Check"):
+        load_detector(compose(DetectorOptions, saved_model_dir=str(tmp_path / "a.tflit")), HparamsGiven())
 
 
 def test_labels_inside_are_those_of_mediapipes_metadata(tmp_path: Path) -> None:

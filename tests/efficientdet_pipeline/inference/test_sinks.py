@@ -168,3 +168,14 @@ def test_crop_sink_adds_a_margin_within_the_image(tmp_path: Path) -> None:
     writer.close()
     assert read_image(out / "crops/a_000_so-ba-ka.jpg").shape == (40, 80, 3)
     assert read_image(out / "crops/a_001_cat.jpg").shape == (12, 12, 3)
+
+
+def test_voc_sink_gives_a_box_of_less_than_a_pixel_one_pixel(tmp_path: Path) -> None:
+    image = images_in(tmp_path / "in")[0]
+    found = ImageDetections(np.array([[3.25, 7.1, 3.75, 9.2]]), np.array([0.9]), np.array([1]))
+    writer = SinkWriter(tmp_path / "out", [VocSink(LABELS)], [image])
+    writer.write(image, read_image(image), found)
+    writer.close()
+    box = ET.parse(tmp_path / "out" / "annotations" / "a.xml").find(".//bndbox")
+    assert box is not None
+    assert {side.tag: side.text for side in box} == {"xmin": "8.1", "ymin": "4.25", "xmax": "9.2", "ymax": "4.25"}

@@ -7,7 +7,7 @@ import pytest
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.results import ImageDetections
-from efficientdet_pipeline.inference.thresholds import Thresholds, read_thresholds
+from efficientdet_pipeline.inference.thresholds import Thresholds, listed_classes, read_thresholds
 
 
 def test_thresholds_of_each_class(tmp_path: Path) -> None:
@@ -34,3 +34,11 @@ def test_read_thresholds_takes_classes_by_id_or_name(tmp_path: Path) -> None:
         path.write_text(f"default: 0.4\nby_class: {{{wrong}}}\n")
         with pytest.raises(DataError, match=words):
             read_thresholds(path, {1: "cat", 2: "dog"})
+
+
+def test_listed_classes_begin_with_what_resembles_the_word() -> None:
+    many = {**{number: f"class{number}" for number in range(1, 30)}, 40: "toothbrush", 41: "person, adult"}
+    assert listed_classes(many, "tothbrush").startswith("40 toothbrush, 1 class1, 2 class2")
+    assert listed_classes(many, "person").startswith("41 person, adult, 1 class1")
+    assert listed_classes(many, "person").endswith(" …; by its id if its name has a comma")
+    assert listed_classes({1: "cat", 2: "dog"}, "dgo") == "1 cat, 2 dog"
