@@ -9,6 +9,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 _IDENTIFIER = b"TFL3"
+_SILENT = 1e-5
+"""Activations below this are none."""
 _WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BUILTIN_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
@@ -62,6 +64,25 @@ def with_own_biases(content: bytes) -> bytes:
             graph.tensors.append(own)
             operation.inputs = [*map(int, operation.inputs[:2]), len(graph.tensors) - 1]
         seen.add(bias)
+    return serialized(model)
+
+
+def has_silent_tensors(content: bytes) -> bool:
+    """Returns whether an int8 file has activations that were 0 on all calibration images.
+
+    TensorFlow gives them a range of 2e-6, in which XNNPACK refuses the operation that computes them.
+    """
+    found = [each.quantization for each in read_model(content).subgraphs[0].tensors if each.quantization is not None]
+    return any(each.scale is not None and 255 * each.scale.max() < _SILENT for each in found)
+
+
+def with_ranges(content: bytes) -> bytes:
+    """Returns a calibrated file in which the activations that were always 0 have the range 0 to 1."""
+    model = read_model(content)
+    for tensor in model.subgraphs[0].tensors:
+        ranges = tensor.quantization
+        if ranges is not None and ranges.max is not None and max(*abs(ranges.min), *abs(ranges.max)) < _SILENT:
+            ranges.max = [1.0]
     return serialized(model)
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import flatbuffers
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated as schema
 
 from efficientdet_pipeline.errors import AccuracyError, DataError
-from efficientdet_pipeline.export.tflite import check_content, write_tflite
+from efficientdet_pipeline.export.tflite import check_content, converted, write_tflite
 from efficientdet_pipeline.export.tflite_file import operations, read_model, with_own_biases
 from efficientdet_pipeline.export.tflite_metadata import label_lines
 from efficientdet_pipeline.export.tflite_postprocess import (
@@ -22,7 +23,7 @@ from efficientdet_pipeline.export.tflite_postprocess import (
     has_post_processing,
     write_post_processed,
 )
-from efficientdet_pipeline.export.trained_detector import TrainedDetector, check_raw_heads, signal_to_noise
+from efficientdet_pipeline.export.trained_detector import RawHeads, TrainedDetector, check_raw_heads, signal_to_noise
 from efficientdet_pipeline.inference.canvas import pixel_canvases
 from efficientdet_pipeline.inference.predictor import detect_image, model_predictor
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner, tflite_predictor
@@ -135,6 +136,18 @@ def test_check_raw_heads_tells_an_inaccurate_file_from_a_broken_one(detector: Tr
 
     with pytest.raises(AccuracyError, match=r"Received logits of shape .* try a larger --calibration_images"):
         check_raw_heads(detector, rough, min_decibels=3.0, what="rough.tflite")
+
+
+def test_converted_int8_opens_where_a_relu_was_0_on_all_calibration_images() -> None:
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3), tf.uint8)])
+    def run(images: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(images, tf.float32) / 255.0
+        gate = tf.nn.relu(tf.matmul(tf.reduce_mean(x, (1, 2)), -tf.ones((3, 2))))
+        return x * tf.sigmoid(tf.matmul(gate, tf.ones((2, 3))))[:, None, None]
+
+    samples = [np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3)).astype(np.float32)]
+    content = converted(RawHeads(run.get_concrete_function(), tf.Module()), precision="int8", samples=samples)
+    np.testing.assert_allclose(TfliteRunner(content).run(samples[0])[0], samples[0] / 510, atol=0.01)
 
 
 def test_write_tflite_needs_images_for_int8(detector: TrainedDetector, tmp_path: Path) -> None:
