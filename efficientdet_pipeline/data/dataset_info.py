@@ -120,12 +120,8 @@ def _given_shards(options: TrainOptions, hparams: HparamsGiven) -> Shards:
     if options.skip_crowd_during_training and train.num_boxes == train.num_crowd > 0:
         _refuse_crowds(options.train_file_pattern)
     label_map = _given_names(options, hparams, train)
-    logging.info(
-        "train %d images, %d boxes (%s)",
-        train.num_images,
-        train.num_boxes,
-        ", ".join(f"{name} {count:,}" for name, count in train.boxes_per_class.items()),
-    )
+    boxes = ", ".join(f"{name} {count:,}" for name, count in train.boxes_per_class.items())
+    logging.info("train %d images, %s", train.num_images, f"{train.num_boxes} boxes ({boxes})" if boxes else "no boxes")
     return Shards(
         train=tuple(str(path) for path in train.files),
         val=tuple(str(path) for path in val),

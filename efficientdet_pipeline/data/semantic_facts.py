@@ -10,6 +10,7 @@ from absl import logging
 from efficientdet_pipeline.data.absent_classes import log_absent_classes
 from efficientdet_pipeline.errors import DataError
 from tfrmod.example import decode_example
+from tfrmod.manifest import FILE_NAME, Manifest
 from tfrmod.masks import IGNORED, png_array
 from tfrmod.tfrecord_io import read_records
 
@@ -40,6 +41,32 @@ def uses_background(files: Sequence[str]) -> bool:
     return False
 
 
+def names_beside(files: Sequence[str]) -> dict[int, str]:
+    """Returns the classes of the manifests beside shards: records with maps name none.
+
+    Raises:
+      DataError: no shard has a manifest, or one value has two names.
+      DatasetError: a manifest cannot be read.
+    """
+    names: dict[int, str] = {}
+    folders = sorted({Path(name).parent for name in files})
+    for folder in folders:
+        made = Manifest.load(folder).label_map if (folder / FILE_NAME).is_file() else {}
+        for value, name in made.items():
+            if names.setdefault(value, name) != name:
+                raise DataError(
+                    f"The value {value} is {names[value]!r} in some shards and {name!r} in those of {folder}. Convert "
+                    "both datasets together, with one --label_map."
+                )
+    if not names:
+        raise DataError(
+            f"Segmentation needs the names of the classes. {folders[0]} has no {FILE_NAME}, in which the conversion "
+            "writes them beside the shards; copy it there, or try --label_map=road,car with the names of the values "
+            "from 1 on."
+        )
+    return names
+
+
 def check_classes_present(
     train: Sequence[str], val: Sequence[str], label_map: Mapping[int, str], *, num_train: int
 ) -> None:
@@ -52,7 +79,7 @@ def check_classes_present(
       num_train: number of the training images; above 1,000 nothing is read.
 
     Raises:
-      DataError: no pixel of the training maps has a class.
+      DataError: no pixel of the training maps has a class, or a value is beyond the classes.
     """
     if num_train > _MAPS_READ:
         return
@@ -62,9 +89,15 @@ def check_classes_present(
             "Segmentation needs pixels of a class in the training maps. Received maps of background and ignored pixels "
             "alone; check the values of the masks."
         )
+    evaluated, is_whole = _values(val)
+    if (largest := max(found | evaluated)) > max(label_map):
+        raise DataError(
+            f"Segmentation needs a class for each value of the maps. Received the value {largest}, and names of the "
+            f"values up to {max(label_map)} ({label_map[max(label_map)]!r}); try --label_map with a name for each "
+            "value from 1 on."
+        )
     absent = [name for key, name in label_map.items() if key not in found]
     log_absent_classes("pixel of the training maps", absent, "the network cannot learn this")
-    evaluated, is_whole = _values(val)
     if not val or not is_whole:
         return
     absent = [name for key, name in label_map.items() if key in found - evaluated]

@@ -15,7 +15,7 @@ from efficientdet_pipeline.augment.semantic_map import IGNORE_ID, SemanticAugmen
 from efficientdet_pipeline.data.class_batches import HostShare
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.data.semantic_batches import SemanticClasses, training_semantic_batches
-from efficientdet_pipeline.data.semantic_facts import check_classes_present, uses_background
+from efficientdet_pipeline.data.semantic_facts import check_classes_present, names_beside, uses_background
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.segmentation_evaluator import NUMBERS, PRIMARY, SegmentationScorer, format_metrics
 from efficientdet_pipeline.models.pretrained import (
@@ -72,10 +72,11 @@ class SegmentationTask:
     def setup(self, name: str, options: TrainOptions, hparams: HparamsGiven, shards: Shards) -> "SegmentationSetup":
         """Returns the setup of a run."""
         del hparams
+        classes = shards.label_map or names_beside([*shards.train, *shards.val])
         has_background = uses_background(shards.train)
-        check_classes_present(shards.train, shards.val, shards.label_map, num_train=shards.num_train)
+        check_classes_present(shards.train, shards.val, classes, num_train=shards.num_train)
         shift = 0 if has_background else -1
-        names = {class_id + shift: label for class_id, label in shards.label_map.items()}
+        names = {class_id + shift: label for class_id, label in classes.items()}
         label_map = {0: BACKGROUND, **names} if has_background else names
         num_classes = max(label_map) + 1
         config = unet_config(name, options.segmentation, num_classes=max(2, num_classes))

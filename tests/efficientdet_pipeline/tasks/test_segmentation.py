@@ -10,11 +10,13 @@ from small_class_networks import write_discs
 
 import efficientdet_pipeline as edp
 from efficientdet_pipeline.cli import main
+from efficientdet_pipeline.data.dataset_info import find_shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.models.segmentation import SegmentationNetwork, unet_config
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
+from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.tasks import task_named
 from efficientdet_pipeline.tasks.segmentation import SegmentationSetup, augment_config
 
@@ -100,6 +102,17 @@ def test_segmentation_run_writes_metrics_pictures_and_export(run_folder: Path) -
     assert "Worst images" in page
     header = (run_folder / "results.csv").read_text(encoding="utf-8").splitlines()[0]
     assert {"cross_entropy_loss", "mIoU"} <= set(header.split(","))
+
+
+def test_segmentation_of_given_shards_has_the_classes_of_their_manifest(run_folder: Path, tmp_path: Path) -> None:
+    shards = run_folder / "tfrecords"
+    given = {"train_file_pattern": f"{shards}/train-*", "val_file_pattern": f"{shards}/val-*", "url_dataset": ""}
+    folder = RunFolder(tmp_path, tmp_path / "export", tmp_path / "tfrecords", tmp_path)
+    found = find_shards(options(**given), folder, "", 64, HparamsGiven())
+    setup = task_named("segmentation").setup("unet-efficientnet-lite0", options(**given), HparamsGiven(), found)
+    assert setup.network.label_map == {0: "background", 1: "1", 2: "2"}
+    named = find_shards(options(**given, label_map="a,b"), folder, "", 64, HparamsGiven())
+    assert named.label_map == {1: "a", 2: "b"}
 
 
 def test_segmentation_is_predicted_alike_by_checkpoint_and_saved_model(run_folder: Path, tmp_path: Path) -> None:
