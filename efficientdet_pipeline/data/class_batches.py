@@ -1,7 +1,7 @@
 """Input of a classification: records of one class each, to batches for training and images for evaluation."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,8 +41,14 @@ class HostShare:
     count: int = 1
 
 
-def parse_class_record(serialized: tf.Tensor, num_classes: int) -> ClassRecord:
-    """Returns the image and its class; a record of another number of classes ends the reading by name."""
+def parse_class_record(serialized: tf.Tensor, num_classes: int, columns: tf.Tensor | None = None) -> ClassRecord:
+    """Returns the image and its class; a record of another number of classes ends the reading by name.
+
+    Args:
+      serialized: the record.
+      num_classes: of the network.
+      columns: (ids,) int32, the column of each class id of the records; None for the id less 1.
+    """
     parsed = tf.io.parse_single_example(serialized, _FEATURES)
     filename, labels = parsed[keys.FILENAME], parsed[keys.LABEL].values
     is_single = tf.debugging.Assert(
@@ -50,7 +56,8 @@ def parse_class_record(serialized: tf.Tensor, num_classes: int) -> ClassRecord:
         ["A record must have one class; convert the images with --task=classification. Image:", filename, labels],
     )
     with tf.control_dependencies([is_single]):
-        column = tf.cast(tf.reshape(labels, [-1])[0], tf.int32) - 1
+        class_id = tf.cast(tf.reshape(labels, [-1])[0], tf.int32)
+    column = class_id - 1 if columns is None else columns[class_id]
     is_known = tf.debugging.Assert(
         (column >= 0) & (column < num_classes),
         [f"A record has a class beyond the {num_classes} of the network. Image:", filename, labels],
@@ -115,9 +122,20 @@ def shared_batches(
     return prepared.batch(own, drop_remainder=True)
 
 
-def evaluation_class_images(files: Sequence[str], num_classes: int, *, limit: int | None = None) -> tf.data.Dataset:
-    """Yields `ClassRecord` of every image once, in order, or of the first `limit`."""
+def evaluation_class_images(
+    files: Sequence[str], num_classes: int, *, columns: Mapping[int, int] | None = None, limit: int | None = None
+) -> tf.data.Dataset:
+    """Yields `ClassRecord` of every image once, in order, or of the first `limit`.
+
+    Args:
+      files: the shards.
+      num_classes: of the network.
+      columns: class id of the records → column of the network; None for the id less 1.
+      limit: number of images; None for all.
+    """
+    ids = range(max(columns, default=0) + 1) if columns is not None else ()
+    table = tf.constant([columns.get(each, -1) for each in ids], tf.int32) if columns is not None else None
     dataset = all_in_order(files)
     dataset = dataset if limit is None else dataset.take(limit)
-    parse = lambda serialized: parse_class_record(serialized, num_classes)  # noqa: E731
+    parse = lambda serialized: parse_class_record(serialized, num_classes, table)  # noqa: E731
     return dataset.map(parse, num_parallel_calls=os.cpu_count() or 1, deterministic=True).prefetch(2)

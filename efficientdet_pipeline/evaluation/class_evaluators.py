@@ -5,10 +5,13 @@ from typing import Any
 
 from efficientdet.imagenet import imagenet_config
 
-from efficientdet_pipeline.data.class_batches import evaluation_class_images
 from efficientdet_pipeline.data.semantic_batches import SemanticClasses, evaluation_semantic_images
 from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
-from efficientdet_pipeline.evaluation.classification_evaluator import evaluate_classes, format_classification
+from efficientdet_pipeline.evaluation.classification_evaluator import (
+    evaluate_classes,
+    format_classification,
+    labelled_images,
+)
 from efficientdet_pipeline.evaluation.segmentation_evaluator import evaluate_with, format_metrics
 from efficientdet_pipeline.inference.probabilities import Probabilities
 from efficientdet_pipeline.inference.segmentation import class_map_of
@@ -37,8 +40,7 @@ def evaluate_shards(
       DataError: a record is not of such a network's classes.
     """
     if isinstance(network, ClassificationNetwork):
-        images = evaluation_class_images(files, network.config.num_classes, limit=limit)
-        return evaluate_classes(predict, images, network, facts)
+        return evaluate_classes(predict, labelled_images(files, network, limit=limit), network, facts)
     classes = SemanticClasses(num_classes=network.config.num_classes, has_background=network.has_background)
     maps = evaluation_semantic_images(files, classes, imagenet_config(network.config.backbone_name), limit=limit)
     return evaluate_with(lambda image: class_map_of(predict(image)), maps, network, facts)

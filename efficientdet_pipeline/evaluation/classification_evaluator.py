@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from absl import logging
 from efficientdet.imagenet import imagenet_config
 from efficientdet.preprocess_imagenet import imagenet_input
@@ -17,11 +19,13 @@ from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.class_evaluation import NUM_WORST, ClassEvaluation, WorstImage, jpeg_of
 from efficientdet_pipeline.evaluation.class_metrics_text import format_class_metrics
 from efficientdet_pipeline.evaluation.classification_metrics import ClassificationMetrics, classification_metrics
+from efficientdet_pipeline.evaluation.joining import join_classes
 from efficientdet_pipeline.evaluation.metrics import Metrics
 from efficientdet_pipeline.inference.class_predictor import classifier_probabilities
 from efficientdet_pipeline.inference.probabilities import Probabilities
 from efficientdet_pipeline.models.classification import ClassificationNetwork
 from efficientdet_pipeline.visualize.grid import contact_sheet, resize_to_fit
+from tfrmod import manifest
 
 PRIMARY = "accuracy"
 TOP = 5
@@ -39,7 +43,7 @@ class ClassificationScorer:
     ) -> None:
         self.network = network
         self.predict = _probabilities_function(model, network)
-        self._images = evaluation_class_images(files, network.config.num_classes, limit=limit)
+        self._images = labelled_images(files, network, limit=limit)
 
     def __call__(self, epoch: int | None = None) -> Metrics:
         """Returns the metrics of the network as it is now."""
@@ -53,6 +57,28 @@ class ClassificationScorer:
     def saved(self, facts: Mapping[str, Any]) -> ClassEvaluation:
         """Returns the confusion matrix, the metrics, and the images that are most certainly wrong."""
         return evaluate_classes(self.predict, self._images, self.network, facts)
+
+
+def labelled_images(
+    files: Sequence[str], network: ClassificationNetwork, *, limit: int | None = None
+) -> tf.data.Dataset:
+    """Yields `ClassRecord` of the images of shards; their classes are joined with those of the network by name.
+
+    Raises:
+      DatasetError: a shard is damaged.
+      DataError: the shards have a class that the network lacks.
+    """
+    counts = manifest.count_files([Path(file) for file in files])
+    joined = join_classes(
+        {class_id: counts.recorded_names.get(class_id, "") for class_id in counts.label_map},
+        {column + 1: name for column, name in network.label_map.items()},
+        num_classes=network.config.num_classes,
+        source=str(Path(files[0]).parent),
+        other_names={column + 1: name for column, name in network.trained_names.items()},
+        can_rename=False,
+    )
+    columns = {class_id: own - 1 for class_id, own in joined.items()}
+    return evaluation_class_images(files, network.config.num_classes, columns=columns, limit=limit)
 
 
 def _probabilities_function(model: keras.Model, network: ClassificationNetwork) -> Probabilities:

@@ -27,16 +27,18 @@ def join_classes(
     num_classes: int,
     source: str,
     other_names: Mapping[int, str] | None = None,
+    can_rename: bool = True,
 ) -> dict[int, int]:
     """Returns {class id of the ground truth: class id of the detector}.
 
     Args:
-      truth: the classes that have boxes; an empty name if the data has none.
+      truth: the classes that occur; an empty name if the data has none.
       label_map: of the detector; a class named by its own number may have no name.
       num_classes: of the detector.
       source: where the ground truth comes from, for messages.
       other_names: other names of the detector's classes, such as those in its
         training data.
+      can_rename: whether --hparams gives the network other names.
 
     Raises:
       DataError: a class of the ground truth is not a class of the detector.
@@ -59,12 +61,12 @@ def join_classes(
             unknown.append(name or str(class_id))
     if unknown:
         raise DataError(
-            f"The classes of {source} must be those of the detector: {_few(_named(label_map), 10) or num_classes}. It "
-            f"has boxes of {len(unknown)} other classes: {_few(unknown, 10)}. Evaluate on data of the same classes, or "
-            "rename the detector's classes by --hparams=label_map={1: name, …}."
+            f"The classes of {source} must be those of the network: {_few(_named(label_map), 10) or num_classes}. It "
+            f"has {len(unknown)} other classes: {_few(unknown, 10)}. Evaluate on data of the same classes"
+            + (", or rename those of the network by --hparams=label_map={1: name, …}." if can_rename else ".")
         )
     if by_number:
-        side = "the detector's" if any(truth[class_id] for class_id in by_number) else f"those of {source}"
+        side = "the network's" if any(truth[class_id] for class_id in by_number) else f"those of {source}"
         numbers = _few(map(str, by_number), 10)
         logging.warning("Classes are matched by number, since %s have no names: %s.", side, numbers)
     moved = {class_id: other for class_id, other in joined.items() if class_id != other}
@@ -74,7 +76,7 @@ def join_classes(
             source,
             _few(
                 (
-                    f"{truth[class_id]} {class_id} in the data, {other} in the detector"
+                    f"{truth[class_id]} {class_id} in the data, {other} in the network"
                     for class_id, other in moved.items()
                 ),
                 10,

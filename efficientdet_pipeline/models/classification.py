@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -25,6 +25,8 @@ class ClassificationNetwork:
     """Column of the network, from 0 → class name."""
     image_size: tuple[int, int]
     """Height and width of the square that is cut from the middle of an image, in pixels of the network's input."""
+    trained_names: dict[int, str] = field(default_factory=dict)
+    """Column → name of the class in the training data, where --label_map named it otherwise."""
 
     task = TASK
     primary = "accuracy"
@@ -50,7 +52,8 @@ class ClassificationNetwork:
 
     def write(self, path: Path) -> None:
         """Writes the description as YAML."""
-        content = {**self.as_dict(), "label_map": self.label_map}
+        renamed = {"trained_names": self.trained_names} if self.trained_names else {}
+        content = {**self.as_dict(), "label_map": self.label_map, **renamed}
         fileio.write_file(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
@@ -76,15 +79,19 @@ def classification_network_of(content: Mapping[str, object], source: str) -> Cla
     Raises:
       OptionsError: it is none.
     """
-    names = content.get("label_map") or {}
     try:
         side = int(str(content["image_size"]))
         config = ClassifierConfig.from_fields(content)
-        if not isinstance(names, dict):
-            raise TypeError(f"its label_map is {names!r}")
-        label_map = {int(column): str(name) for column, name in names.items()}
+        label_map, trained_names = _names(content, "label_map"), _names(content, "trained_names")
     except (KeyError, TypeError, ValueError) as error:
         raise OptionsError(
             f"{source} must describe a classifier. Received one that cannot be read: {error}.", option="path_yaml"
         ) from error
-    return ClassificationNetwork(config, label_map, (side, side))
+    return ClassificationNetwork(config, label_map, (side, side), trained_names)
+
+
+def _names(content: Mapping[str, object], key: str) -> dict[int, str]:
+    names = content.get(key) or {}
+    if not isinstance(names, dict):
+        raise TypeError(f"its {key} is {names!r}")
+    return {int(column): str(name) for column, name in names.items()}

@@ -103,7 +103,8 @@ class ClassificationTask:
         _check_classes_present(shards)
         label_map = {class_id - 1: label for class_id, label in shards.label_map.items()}
         config = ClassifierConfig(backbone_name=name, num_classes=max(label_map) + 1)
-        network = ClassificationNetwork(config, label_map, self.image_size(name, options, hparams))
+        trained_names = {class_id - 1: label for class_id, label in shards.recorded_names.items()}
+        network = ClassificationNetwork(config, label_map, self.image_size(name, options, hparams), trained_names)
         return ClassificationSetup(options=options, network=network, shards=shards)
 
     def setup_of_description(

@@ -109,7 +109,7 @@ def test_json_file_with_eval_samples_joins_the_chosen_images(
 
 def test_json_file_of_unnamed_numbers_out_of_range_is_refused(val: list[Path], tmp_path: Path) -> None:
     path = write_json(tmp_path / "v.json", val, {"circle": 0, "square": 1, "star": 2, "triangle": 3}, named=False)
-    with pytest.raises(DataError, match="must be those of the detector"):
+    with pytest.raises(DataError, match="must be those of the network"):
         ground_truth(val, CLASSES, json_file=path)
 
 
@@ -140,7 +140,7 @@ def test_shards_of_other_classes_are_refused(main: Main, toy_run: Path, val: lis
     cells = {"circle": "RBC", "square": "WBC", "star": "Platelets", "triangle": "none"}
     shard = write_shard(Path("other.tfrecord").resolve(), renumbered(images_of(val), ids, cells))
     assert main("--mode=eval", f"--model_dir={toy_run}", f"--val_file_pattern={shard}") == 65
-    assert "must be those of the detector: circle, square, star, triangle" in said().err
+    assert "must be those of the network: circle, square, star, triangle" in said().err
 
 
 def test_one_source_id_for_all_is_found_before_a_training(

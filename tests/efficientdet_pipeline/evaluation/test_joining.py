@@ -47,7 +47,7 @@ def test_classes_are_joined_by_name(truth: dict[int, str], expected: dict[int, i
     ],
 )
 def test_unknown_classes_are_refused(truth: dict[int, str], named: str) -> None:
-    with pytest.raises(DataError, match=rf"must be those of the detector: circle, square, .*other classes: {named}\."):
+    with pytest.raises(DataError, match=rf"must be those of the network: circle, square, .*other classes: {named}\."):
         joined(truth)
 
 
@@ -63,7 +63,7 @@ def test_numbers_decide_where_a_side_has_no_names_and_that_is_reported(caplog: p
         assert joined({1: "", 4: ""}) == {1: 1, 4: 4}
         assert "matched by number, since those of val.json have no names: 1, 4" in caplog.text
         assert joined({1: "cat", 3: "dog"}, {1: "1", 2: "2", 3: "3"}) == {1: 1, 3: 3}
-        assert "since the detector's have no names" in caplog.text
+        assert "since the network's have no names" in caplog.text
     digits = {1: "0", 2: "1", 3: "2"}
     assert joined({1: "1", 2: "2"}, digits) == {1: 2, 2: 3}
     assert joined({2: ""}, digits) == {2: 2}

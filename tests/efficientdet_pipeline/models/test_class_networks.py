@@ -1,5 +1,6 @@
 """Descriptions of segmentation and classification: distinguished, read and refused."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,11 @@ def test_read_class_network_names_what_is_wrong(tmp_path: Path) -> None:
         read_class_network(tmp_path / "n.yaml")
 
 
-def test_classification_network_names_its_columns() -> None:
+def test_classification_network_names_its_columns(tmp_path: Path) -> None:
     again = classification_network_of({**CLASSIFICATION.as_dict(), "label_map": {0: "x"}}, "here")
     assert again.names == ("x", "1", "2")
+    renamed = dataclasses.replace(CLASSIFICATION, trained_names={0: "cat"})
+    renamed.write(tmp_path / "n.yaml")
+    assert read_class_network(tmp_path / "n.yaml") == renamed
     with pytest.raises(OptionsError, match=r"Received 'efficientnet-b9'; did you mean efficientnet-b\d"):
         check_classifier_name("efficientnet-b9")
