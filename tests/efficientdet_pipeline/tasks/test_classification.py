@@ -63,7 +63,8 @@ def test_classification_setup_names_classes_without_images(caplog: pytest.LogCap
     counts = {"train": {"cat": 4, "dog": 3, "cow": 0}, "val": {"cat": 1, "dog": 0, "cow": 2}}
     splits = {name: SimpleNamespace(num_images=7, boxes_per_class=each) for name, each in counts.items()}
     names = {1: "cat", 2: "dog", 3: "cow"}
-    shards: Any = SimpleNamespace(num_classes=3, label_map=names, made=SimpleNamespace(splits=splits))
+    made = SimpleNamespace(splits=splits)
+    shards: Any = SimpleNamespace(num_classes=3, label_map=names, recorded_names={}, made=made)
     task_named("classification").setup("efficientnet-lite0", options(), HparamsGiven(), shards)
     assert "No training image is of cow: the network cannot learn this." in caplog.text
     assert "No validation image is of dog: its recall is not known" in caplog.text
