@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -45,6 +46,7 @@ from efficientdet_pipeline.tasks.class_setup import (
 )
 from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, OF_SEGMENTATION, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, panels
+from tfrmod.manifest import count_files
 
 LOSSES = ClassificationObjective.loss_names
 LAYOUT = LogLayout(
@@ -94,14 +96,13 @@ class ClassificationTask:
         """Returns the setup of a run.
 
         Raises:
-          DataError: the records have fewer than two classes.
+          DataError: the records have fewer than two classes, or a class with two names.
         """
-        if shards.num_classes < 2:
-            raise DataError(
-                f"A classification needs images of two classes or more. The shards have {shards.num_classes}."
-            )
+        classes = _classes_of(shards)
+        if len(classes) < 2:
+            raise DataError(f"A classification needs images of two classes or more. The shards have {len(classes)}.")
         _check_classes_present(shards)
-        label_map = {class_id - 1: label for class_id, label in shards.label_map.items()}
+        label_map = {class_id - 1: label for class_id, label in classes.items()}
         config = ClassifierConfig(backbone_name=name, num_classes=max(label_map) + 1)
         trained_names = {class_id - 1: label for class_id, label in shards.recorded_names.items()}
         network = ClassificationNetwork(config, label_map, self.image_size(name, options, hparams), trained_names)
@@ -114,6 +115,23 @@ class ClassificationTask:
         del max_instances
         network = classification_network_of(description, "The description")
         return ClassificationSetup(options=options, network=network, shards=None)
+
+
+def _classes_of(shards: Shards) -> dict[int, str]:
+    """Returns the classes of a run; where it was given shards, with those that validation records alone have."""
+    if shards.made is not None or not shards.val:
+        return shards.label_map
+    known, source = shards.recorded_names or shards.label_map, Path(shards.val[0]).parent
+    for class_id, name in count_files([Path(path) for path in shards.val]).label_map.items():
+        if known.get(class_id, name) != name:
+            raise DataError(
+                f"The class id {class_id} is {known[class_id]!r} in the training records and {name!r} in those of "
+                f"{source}. Convert both datasets together, with one --label_map."
+            )
+        known = {**known, class_id: name}
+    absent = [name for class_id, name in known.items() if class_id not in shards.label_map]
+    log_absent_classes("training image", absent, "the network cannot learn this")
+    return dict(sorted({**known, **shards.label_map}.items()))
 
 
 def _check_classes_present(shards: Shards) -> None:

@@ -66,7 +66,7 @@ def test_classification_setup_names_classes_without_images(caplog: pytest.LogCap
     made = SimpleNamespace(splits=splits)
     shards: Any = SimpleNamespace(num_classes=3, label_map=names, recorded_names={}, made=made)
     task_named("classification").setup("efficientnet-lite0", options(), HparamsGiven(), shards)
-    assert "No training image is of cow: the network cannot learn this." in caplog.text
+    assert "No training image is of class 3: the network cannot learn this." in caplog.text
     assert "No validation image is of dog: its recall is not known" in caplog.text
 
 
@@ -135,6 +135,23 @@ def test_classification_setup_refuses_a_single_class(write_shards: Callable, ima
     shards = Shards(train=(), val=(), num_train=8, num_classes=1, label_map={1: "a"}, max_instances=1)
     with pytest.raises(DataError, match="two classes or more"):
         task_named("classification").setup("efficientnet-lite0", options(), HparamsGiven(), shards)
+
+
+def test_classification_setup_has_the_classes_of_given_validation_shards_too(
+    write_shards: Callable, image: Callable, box_of: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    from efficientdet_pipeline.data.dataset_info import Shards
+
+    task = task_named("classification")
+    val = write_shards([image(1, [box_of(2)]), image(2, [box_of(3)])])
+    given = {"train": (), "val": val, "num_train": 8, "max_instances": 1, "num_classes": 2}
+    found = task.setup(
+        "efficientnet-lite0", options(), HparamsGiven(), Shards(**given, label_map={1: "cat", 2: "class 2"})
+    )
+    assert found.network.label_map == {0: "cat", 1: "class 2", 2: "class 3"}  # type: ignore[attr-defined]
+    assert "No training image is of class 3: the network cannot learn this." in caplog.text
+    with pytest.raises(DataError, match=r"The class id 2 is 'rat' in the training records and 'class 2' in those of"):
+        task.setup("efficientnet-lite0", options(), HparamsGiven(), Shards(**given, label_map={1: "cat", 2: "rat"}))
 
 
 @pytest.mark.slow
