@@ -244,7 +244,7 @@ def _optimizer(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
         return [
             Choice("optimizer", "sgd", "neck and heads are pretrained"),
             Choice("learning_rate", 0.04, "half of google/automl's, for fine-tuning; not measured here"),
-            Choice("lr_warmup_epoch", min(2.0, num_epochs / 4), "the new class head is unstable at first"),
+            Choice("lr_warmup_epoch", min(2.0, num_epochs / 4), "a class head for other classes is unstable at first"),
         ]
     rate, reason = 0.032, "half of it gives a lower AP in the same number of steps"
     if facts.start is Start.BACKBONE and num_steps <= SHORT_RUN:
