@@ -1,8 +1,8 @@
 """Batches of images and semantic maps from shards, for training and evaluation of segmentation networks."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -37,9 +37,14 @@ class SemanticClasses:
     """Number of columns, including the background if there is one."""
     has_background: bool = True
     """Whether value 0 is column 0. If not, value 1 is, and 0 is ignored, as in ADE20K and Cityscapes."""
+    values: Mapping[int, int] = field(default_factory=dict)
+    """Values of the records → those of the training data, where they differ."""
 
     def columns(self, values: tf.Tensor) -> tf.Tensor:
         """Returns the map (h, w), uint8, in columns of the network; `IGNORE_ID` for ignored pixels."""
+        if self.values:
+            table = tf.constant([self.values.get(value, value) for value in range(256)], tf.uint8)
+            values = tf.gather(table, tf.cast(values, tf.int32))
         if self.has_background:
             return values
         ignored = tf.fill(tf.shape(values), tf.constant(IGNORE_ID, tf.uint8))

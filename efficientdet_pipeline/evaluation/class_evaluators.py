@@ -1,11 +1,15 @@
 """Evaluation of segmentation and classification by any predictor, and its numbers as text."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+from absl import logging
 from efficientdet.imagenet import imagenet_config
 
 from efficientdet_pipeline.data.semantic_batches import SemanticClasses, evaluation_semantic_images
+from efficientdet_pipeline.data.semantic_facts import names_beside
+from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
 from efficientdet_pipeline.evaluation.classification_evaluator import (
     evaluate_classes,
@@ -17,6 +21,7 @@ from efficientdet_pipeline.inference.probabilities import Probabilities
 from efficientdet_pipeline.inference.segmentation import class_map_of
 from efficientdet_pipeline.models.class_networks import ClassNetwork
 from efficientdet_pipeline.models.classification import ClassificationNetwork
+from efficientdet_pipeline.models.segmentation import SegmentationNetwork
 
 
 def evaluate_shards(
@@ -41,9 +46,31 @@ def evaluate_shards(
     """
     if isinstance(network, ClassificationNetwork):
         return evaluate_classes(predict, labelled_images(files, network, limit=limit), network, facts)
-    classes = SemanticClasses(num_classes=network.config.num_classes, has_background=network.has_background)
-    maps = evaluation_semantic_images(files, classes, imagenet_config(network.config.backbone_name), limit=limit)
+    maps = evaluation_semantic_images(
+        files, semantic_classes(files, network), imagenet_config(network.config.backbone_name), limit=limit
+    )
     return evaluate_with(lambda image: class_map_of(predict(image)), maps, network, facts)
+
+
+def semantic_classes(files: Sequence[str], network: SegmentationNetwork) -> SemanticClasses:
+    """Returns the mapping from values of shards to columns, by name where a manifest beside the shards names them.
+
+    Values are matched by number where the network lacks one of the names, and a warning says so.
+    """
+    names: dict[int, str] = {}
+    with suppress(DataError):
+        names = names_beside(files)
+    first = 0 if network.has_background else 1
+    own = {name: column + first for column, name in network.label_map.items()}
+    unknown = [name for name in names.values() if name not in own]
+    if unknown:
+        logging.warning(
+            "Classes are matched by number, since the network has none named %s; it has %s.",
+            ", ".join(unknown[:5]),
+            ", ".join(list(own)[:5]),
+        )
+    values = {value: own[name] for value, name in names.items() if not unknown and own[name] != value}
+    return SemanticClasses(num_classes=network.config.num_classes, has_background=network.has_background, values=values)
 
 
 def format_class_metrics(network: ClassNetwork, metrics: Mapping[str, Any]) -> str:
