@@ -66,7 +66,7 @@ def test_classification_setup_names_classes_without_images(caplog: pytest.LogCap
     made = SimpleNamespace(splits=splits)
     shards: Any = SimpleNamespace(num_classes=3, label_map=names, recorded_names={}, made=made)
     task_named("classification").setup("efficientnet-lite0", options(), HparamsGiven(), shards)
-    assert "No training image is of class 3: the network cannot learn this." in caplog.text
+    assert "No training image is of cow: the network cannot learn this." in caplog.text
     assert "No validation image is of dog: its recall is not known" in caplog.text
 
 
