@@ -1,6 +1,8 @@
 """--mode=export and freeze_model.py: export of a checkpoint in several formats, with an accuracy gate."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from absl import logging
@@ -17,6 +19,7 @@ from efficientdet_pipeline.models.class_networks import class_weights_of
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.parser import Sources
+from efficientdet_pipeline.runs.output_files import check_output_files
 from efficientdet_pipeline.system import rare_garbage_collection
 
 
@@ -45,29 +48,38 @@ def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> Exported
 
         return export_class_network(options, by_class)
     check_installed(options.formats.packages())
+    if options.serving_dir:
+        check_output_files(Path(options.serving_dir), (), option="serving_dir")
     trained, detector = load_trained_detector(options, hparams)
     formats = formats_of(options.formats.names())
     recipe = given_recipe(options)
     gate = validation_gate(options.accuracy, trained, detector)
     if gate is not None:
         formats = require_compared(formats)
-        recipe = gate.search_recipe() if options.accuracy.quant_debug else recipe
+        recipe = gate.search_recipe() if options.accuracy.quant_debug and options.quantizes_tflite else recipe
     if recipe is not None:
         detector = dataclasses.replace(detector, float_layers=recipe.float_layers)
     place = export_place(options, trained)
     description = describe(options, trained, detector, recipe)
-    try:
+    with _written_to(place, "path_output"):
         measure = gate.measure if gate is not None else None
         exported = write_bundle(detector, place, formats, description=description, measure=measure)
-        if options.serving_dir:
+    if options.serving_dir:
+        with _written_to(options.serving_dir, "serving_dir"):
             write_next_version(detector, Path(options.serving_dir), batch_size=options.serving_batch_size or None)
-    except OSError as error:
-        raise CannotWriteError(
-            f"The export cannot be written to {place}: {error.strerror or error}. Choose another folder by "
-            "--path_output, or free some space there."
-        ) from error
     if gate is not None and exported.report is not None:
         say(exported.report.table())
         gate.check(exported.report)
     exported.check_complete()
     return exported
+
+
+@contextmanager
+def _written_to(place: str | Path, option: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotWriteError(
+            f"The export cannot be written to {place}: {error.strerror or error}. Choose another folder by "
+            f"--{option}, or free some space there."
+        ) from error

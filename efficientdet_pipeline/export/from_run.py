@@ -75,8 +75,9 @@ def export_place(options: ExportOptions, trained: TrainedWeights) -> Path:
 
 
 def given_recipe(options: ExportOptions) -> Recipe | None:
-    """Returns the recipe of quant_recipe; None if it is not set."""
-    return read_recipe(Path(options.accuracy.quant_recipe)) if options.accuracy.quant_recipe else None
+    """Returns the recipe of quant_recipe; None if it is not set, or no file needs it."""
+    given = options.accuracy.quant_recipe
+    return read_recipe(Path(given)) if given and options.quantizes_tflite else None
 
 
 def describe(

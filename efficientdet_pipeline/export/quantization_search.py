@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from efficientdet_pipeline.errors import AccuracyError, DataError
+from efficientdet_pipeline.errors import AccuracyError, DataError, MissingError
 from efficientdet_pipeline.export.tflite import debugger_of, int8_converter, put_ends_in_order, without_notes
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.image_io import similar_names
 from tfrmod import fileio
 
 _LEVELS = 255.0
@@ -55,16 +56,20 @@ def read_recipe(path: Path) -> Recipe:
     """Returns the recipe of a YAML file.
 
     Raises:
+      MissingError: the file does not exist.
       DataError: it is not a recipe.
     """
+    if not path.exists():
+        raise MissingError(f"The recipe {path} does not exist.{similar_names(path)} Check --quant_recipe.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         names = tuple(str(name) for name in content["float_layers"])
         return Recipe(float_layers=names, score=float(content["score"]), num_layers=int(content["num_layers"]))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path} must be a recipe of QuantizationSearch: float_layers, score, num_layers. It cannot "
-            f"be read: {error}."
+            f"{path} must be the quantization.yaml of an earlier --quant_debug, with float_layers, score and "
+            f"num_layers. It cannot be read: {type(error).__name__}: {error}; name such a file, or leave "
+            "--quant_recipe out."
         ) from error
 
 

@@ -185,12 +185,17 @@ class ExportOptions(ModeOptions):
         names = self.formats.names()
         check(bool(names), "formats", self.formats.formats, "one format or more", f"try {DEFAULT_FORMATS}")
 
+    @property
+    def quantizes_tflite(self) -> bool:
+        """Whether an int8 TFLite file is written, whose layers a recipe can keep in float."""
+        return not {"tflite_int8", "tflite_nms_int8"}.isdisjoint(self.formats.names())
+
     def without_effect(self) -> dict[str, str]:
         """Returns the options of files that are not written."""
         found: dict[str, str] = {}
         if not self.serving_dir and self.serving_batch_size:
             found["serving_batch_size"] = "--serving_dir is not given"
-        if "tflite_int8" not in self.formats.names() and "tflite_nms_int8" not in self.formats.names():
+        if not self.quantizes_tflite:
             reason = "no int8 TFLite file is written"
             found |= {name: reason for name in ("quant_debug", "quant_recipe") if flatten(self.accuracy)[name]}
         if not self.formats.is_quantized and self.accuracy.calibration_file_pattern:

@@ -23,6 +23,7 @@ def exported(main: Callable[..., int], toy_run: Path, tmp_path: Path) -> Path:
         "--path_output=out",
         "--formats=frozen",
         "--gate_images=2",
+        *("--quant_debug", "--quant_recipe=missing.yaml"),  # Without effect: no int8 TFLite file is written.
         "--intended_use=Counting shapes.",
         "--model_license=Apache-2.0",
     )
@@ -54,6 +55,9 @@ def test_export_refuses_before_it_writes(
     assert main(*common, f"--path_ckpt={toy_run}", "--formats=coreml") == ExitCode.OPTIONS
     assert "formats must be one of saved_model, frozen, tflite" in said().err
     assert main(*common, f"--path_ckpt={toy_run}", "--quant_debug", "--nogate") == ExitCode.OPTIONS
+    (tmp_path / "taken").write_text("mine")
+    assert main(*common, f"--path_ckpt={toy_run}", "--serving_dir=taken") == ExitCode.OPTIONS
+    assert "serving_dir must be a folder, or not exist. Received 'taken', which is a file" in said().err
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "MODEL_CARD.md").write_text("mine")
     assert main(*common, f"--path_ckpt={toy_run}", "--nogate") == ExitCode.OPTIONS

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from efficientdet_pipeline.errors import AccuracyError, DataError
+from efficientdet_pipeline.errors import AccuracyError, DataError, MissingError
 from efficientdet_pipeline.export.quantization_search import QuantizationSearch, read_recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector, signal_to_noise
 from efficientdet_pipeline.inference.canvas import pixel_canvases
@@ -64,5 +64,7 @@ def test_smallest_recipe_finds_the_least_number(
 def test_read_recipe_refuses(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("score: 1\n")
-    with pytest.raises(DataError, match="recipe of QuantizationSearch"):
+    with pytest.raises(DataError, match=r"quantization.yaml of an earlier --quant_debug, .*KeyError: 'float_layers'"):
         read_recipe(path)
+    with pytest.raises(MissingError, match=r"recip.yaml does not exist\. Similar names: .*recipe\.yaml"):
+        read_recipe(tmp_path / "recip.yaml")
