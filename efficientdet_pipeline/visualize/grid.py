@@ -89,15 +89,20 @@ def contact_sheet(
     cell_width = max(image.shape[1] for image in images)
     font = load_font(max(12, min(cell_width, *row_heights) // 28))
     title_height = sum(font.getmetrics()) + GAP // 2 if titles else 0
+    # A narrow image has no room for its title: its cell may be as wide as the rows are high.
+    title_widths = [math.ceil(font.getlength(title)) for title in titles]
+    cell_width = max(cell_width, min(max(title_widths, default=0), max(row_heights)))
     size = (columns * (cell_width + GAP) + GAP, sum(row_heights) + len(rows) * (title_height + GAP) + GAP)
     canvas = Image.new("RGB", size, WHITE)
     draw = ImageDraw.Draw(canvas)
     for number, image in enumerate(images):
         row, column = divmod(number, columns)
-        left = GAP + column * (cell_width + GAP) + (cell_width - image.shape[1]) // 2
+        cell_left = GAP + column * (cell_width + GAP)
+        left = cell_left + (cell_width - image.shape[1]) // 2
         top = GAP + sum(row_heights[:row]) + row * (title_height + GAP)
         if titles:
-            draw.text((left, top), titles[number], font=font, fill=TEXT_COLOR)
+            start = max(cell_left, min(left, cell_left + cell_width - title_widths[number]))
+            draw.text((start, top), titles[number], font=font, fill=TEXT_COLOR)
         canvas.paste(Image.fromarray(image), (left, top + title_height))
     return np.asarray(canvas)
 

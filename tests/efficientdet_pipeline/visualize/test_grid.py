@@ -25,6 +25,15 @@ def test_grid_sheet_holds_every_image_unchanged() -> None:
     assert contact_sheet(images, titles=list("abcde")).shape[0] > contact_sheet(images).shape[0]
 
 
+def test_grid_sheet_title_of_a_narrow_image_is_whole() -> None:
+    dark = []
+    for width in (3, 300):
+        sheet = contact_sheet([np.full((300, width, 3), 255, np.uint8)], titles=["one class → another 42%"])
+        dark.append((sheet < 255).any(axis=-1).sum())
+    assert dark[0] == dark[1] > 0
+    assert sheet.shape[1] < 320
+
+
 def test_grid_sheet_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one image"):
         contact_sheet([])
