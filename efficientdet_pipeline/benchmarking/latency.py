@@ -216,6 +216,7 @@ def draw(path: Path, latencies: Sequence[Latency], *, title: str) -> None:
     )
     axes.bar_label(bars, [f"{median:.1f}" for median in medians], fontsize="small", padding=3)
     axes.set_yticks(range(len(latencies)), [_label(each) for each in latencies], fontsize="small")
+    axes.margins(x=0.06, y=0.01)  # Room for the last label; none above and below many bars.
     axes.invert_yaxis()
     axes.set_xlabel("milliseconds per batch: median, line to the 90th percentile")
     axes.set_title(title, fontsize="medium", loc="left")
