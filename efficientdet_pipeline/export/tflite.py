@@ -14,13 +14,13 @@ from tensorflow.lite.python.optimize.calibrator import Calibrator
 from efficientdet_pipeline.console import native_lines_dropped
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.export.tflite_file import (
-    has_silent_tensors,
+    has_too_small_ranges,
     name_ends,
     operations,
     read_model,
     serialized,
     with_own_biases,
-    with_ranges,
+    with_wider_ranges,
 )
 from efficientdet_pipeline.export.trained_detector import OUTPUTS, RawHeads, TrainedDetector, check_raw_heads
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
@@ -108,9 +108,9 @@ def converted(
     with without_notes():
         if not float_layers:
             content = bytes(converter.convert())
-            if precision == "int8" and has_silent_tensors(content):
+            if precision == "int8" and has_too_small_ranges(content):
                 debugger = debugger_of(converter, samples)
-                debugger.calibrated_model = with_ranges(debugger.calibrated_model)
+                debugger.calibrated_model = with_wider_ranges(debugger.calibrated_model)
                 return bytes(debugger.get_nondebug_quantized_model())
             return _in_16_bits(content, samples) if precision == "int16x8" else content
         if precision != "int8":

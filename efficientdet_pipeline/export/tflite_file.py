@@ -1,7 +1,7 @@
 """Reading and editing of TensorFlow Lite flatbuffers: names of inputs and outputs, tensors, operations, metadata."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import flatbuffers
@@ -9,8 +9,8 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
 _IDENTIFIER = b"TFL3"
-_SILENT = 1e-5
-"""Activations below this are none."""
+_MAX_STEPS = 256
+"""Steps of the output in one step of the sum, from which on XNNPACK refuses an int8 operation."""
 _WITH_BIAS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _BUILTIN_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
 
@@ -67,23 +67,47 @@ def with_own_biases(content: bytes) -> bytes:
     return serialized(model)
 
 
-def has_silent_tensors(content: bytes) -> bool:
-    """Returns whether an int8 file has activations that were 0 on all calibration images.
+def has_too_small_ranges(content: bytes) -> bool:
+    """Returns whether XNNPACK refuses an operation of an int8 file: its whole output is less than one step of its sum.
 
-    TensorFlow gives them a range of 2e-6, in which XNNPACK refuses the operation that computes them.
+    So it is where activations were about 0 on all calibration images.
     """
-    found = [each.quantization for each in read_model(content).subgraphs[0].tensors if each.quantization is not None]
-    return any(each.scale is not None and 255 * each.scale.max() < _SILENT for each in found)
+    for tensors in _weighted_operations(read_model(content)):
+        ranges = [each.quantization for each in tensors]
+        scales = [float(each.scale.max()) for each in ranges if each is not None and each.scale is not None]
+        if len(scales) == len(tensors) and scales[0] * scales[1] >= _MAX_STEPS * scales[2]:
+            return True
+    return False
 
 
-def with_ranges(content: bytes) -> bytes:
-    """Returns a calibrated file in which the activations that were always 0 have the range 0 to 1."""
+def with_wider_ranges(content: bytes) -> bytes:
+    """Returns a calibrated file in which such outputs have the range of a single product of the sum."""
     model = read_model(content)
-    for tensor in model.subgraphs[0].tensors:
-        ranges = tensor.quantization
-        if ranges is not None and ranges.max is not None and max(*abs(ranges.min), *abs(ranges.max)) < _SILENT:
-            ranges.max = [1.0]
+    for taken, weights, given in _weighted_operations(model):
+        data = model.buffers[weights.buffer].data
+        width, own_width = _span(taken.quantization), _span(given.quantization)
+        if data is None or weights.type != schema.TensorType.FLOAT32 or width is None or own_width is None:
+            continue
+        product = width * float(np.abs(np.asarray(data, np.uint8).view(np.float32)).max())
+        if product > 64 * _MAX_STEPS * own_width:  # int8 weights have 127 steps.
+            given.quantization.max = [given.quantization.min[0] + product]
     return serialized(model)
+
+
+def _weighted_operations(model: Any) -> Iterator[tuple[Any, Any, Any]]:
+    """Yields the tensors of the input, the weights and the output of each convolution and dense layer, in order."""
+    graph = model.subgraphs[0]
+    for operation in graph.operators:
+        code = model.operatorCodes[operation.opcodeIndex]
+        if _BUILTIN_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)] in _WITH_BIAS:
+            yield tuple(graph.tensors[int(each)] for each in (*operation.inputs[:2], operation.outputs[0]))
+
+
+def _span(ranges: Any) -> float | None:
+    """Returns the width of a calibrated range with 0 in it; None if there is none."""
+    if ranges is None or ranges.max is None or not len(ranges.max):
+        return None
+    return float(max(ranges.max[0], 0.0) - min(ranges.min[0], 0.0))
 
 
 def name_ends(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> None:
