@@ -163,6 +163,7 @@ def choose_for_run(
         num_epochs=options.optimizer.num_epochs if "num_epochs" in given else None,
         # --batch_size=auto is not resolved yet.
         batch_size=options.optimizer.batch_size or None if "batch_size" in given else None,
+        is_compressed=bool(options.compression.asked_for),
     )
     if not set(_ANCHORS) & hparams.network.keys():
         image_size = options.model.image_size or str(choose_recipe(facts).options()["image_size"])

@@ -125,6 +125,9 @@ def test_choose_recipe_follows_the_initial_weights() -> None:
     assert options_of(start=Start.RANDOM)["optimizer"] == "adam"
     assert "freeze_backbone_epochs" not in options_of(start=Start.RANDOM)
     assert options_of(start=Start.DETECTOR)["optimizer"] == "sgd"
+    assert options_of(start=Start.DETECTOR)["learning_rate"] == 0.04
+    assert options_of(start=Start.DETECTOR, is_compressed=True)["learning_rate"] == 0.008
+    assert options_of(start=Start.RANDOM, is_compressed=True) == options_of(start=Start.RANDOM)
 
 
 @pytest.mark.parametrize(
