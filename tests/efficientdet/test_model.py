@@ -193,3 +193,8 @@ def test_model_graph_takes_any_batch() -> None:
 def test_model_backbone_without_the_levels_is_refused() -> None:
     with pytest.raises(ValueError, match="must give levels up to 5"):
         small_model(backbone_config={"blocks": ["r1_k3_s22_e1_i32_o16"]})
+
+
+def test_build_model_of_a_name_says_how_to_get_its_config() -> None:
+    with pytest.raises(TypeError, match=r"try build_model\(get_config\('efficientdet-lite0'\)\)"):
+        build_model("efficientdet-lite0")  # type: ignore[call-overload]

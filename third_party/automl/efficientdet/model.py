@@ -116,6 +116,8 @@ def build_model(config: "AnyDetectorConfig") -> "AnyDetector":
     >>> model(zeros((1, 512, 512, 3)))["class"][3].shape
     (1, 64, 64, 27)
     """
+    if isinstance(config, str):
+        raise TypeError(f"config must be a config. Received a name; try build_model(get_config({config!r})).")
     if not isinstance(config, DetectorConfig):
         from efficientdet.detectors.detector import OneStageDetector
 
