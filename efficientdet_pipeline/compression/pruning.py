@@ -119,6 +119,15 @@ class MagnitudePruning(MaskedKernels):
         self.spec = spec
         """Its sparsity is that of each pruned kernel."""
         self.schedule = pruning_schedule(spec, num_steps)
+        name, last = _last_update(self.schedule, spec)
+        self.final_step = min(last + 1, num_steps)
+        """Number of steps after which the weights have their final sparsity."""
+        if last >= num_steps:
+            logging.warning(
+                "Pruning reaches its sparsity after step %d (%s), counted from 0, and the training has %d: the weights "
+                "will have fewer zeros than asked for. Train for more epochs, or set an earlier %s (--prune).",
+                last, name, num_steps, name,
+            )  # fmt: skip
         self.thresholds = [
             keras.Variable(0.0, trainable=False, dtype="float32", aggregation="only_first_replica",
                            name=f"prune_threshold_{index}")
@@ -213,6 +222,12 @@ def pruning_schedule(spec: PruneSpec, num_steps: int) -> "PruningSchedule":
     return schedules.PolynomialDecay(
         spec.initial_sparsity, spec.sparsity, spec.begin_step, end, power=spec.power, frequency=frequency
     )
+
+
+def _last_update(schedule: "PruningSchedule", spec: PruneSpec) -> tuple[str, int]:
+    """Returns the number, from 0, of the step after which the weights have their final sparsity, and what sets it."""
+    is_at_once = spec.schedule == "constant" or spec.sparsity_m_by_n is not None
+    return ("begin_step", schedule.begin_step) if is_at_once else ("end_step", schedule.end_step)
 
 
 def prune(network: keras.Model, spec: PruneSpec) -> float:

@@ -312,7 +312,7 @@ class CheckpointCallback(keras.callbacks.Callback):
                 return
             row |= {**metrics.values, **losses}
             value = metrics.primary_value
-            if self.best_metric.update(value, epoch=epoch):
+            if self.step >= self.model.best_from_step and self.best_metric.update(value, epoch=epoch):
                 best = {"step": self.step, "epoch": epoch, metrics.primary: value, "metrics": metrics.as_dict()}
                 logging.info("epoch %d is the best so far: %s %.3f.", epoch, metrics.primary, value)
         self._csv_logger.add(row)

@@ -80,6 +80,8 @@ class TrainStepModel(TrainingModel):
         """Callbacks that `fit` needs for this model."""
         self.epoch_values: list[Callable[[], Mapping[str, float]]] = []
         """→ values that TensorBoard shows after each epoch, by name."""
+        self.best_from_step = 0
+        """Number of steps before which no checkpoint is the best: the weights are not yet what was asked for."""
         self.checkpoint_files: dict[str, CheckpointFile] = {}
         """Further files of checkpoints, by name."""
         self.after_loading: list[Callable[[Path], None]] = []

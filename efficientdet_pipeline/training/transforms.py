@@ -211,7 +211,9 @@ class Pruning(ModelTransform):
         from efficientdet_pipeline.compression.pruning import MagnitudePruning
 
         averages = partial(_averages, model)
-        model.add_step_hook(MagnitudePruning(model.network, self.spec, num_steps=self.num_steps, averages=averages))
+        pruning = MagnitudePruning(model.network, self.spec, num_steps=self.num_steps, averages=averages)
+        model.add_step_hook(pruning)
+        model.best_from_step = pruning.final_step
         _log_sparsity(model)
 
 

@@ -140,3 +140,28 @@ def test_kept_zeros_keeps_those_of_pruned_kernels_alone() -> None:
     network.layers[0].kernel.assign_add(np.ones((8, 8)))
     kept.update(tf.constant(0))
     assert sparsity(compressible_kernels(network)[0]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("spec", "num_steps", "named"),
+    [
+        (PruneSpec(), 2, ""),
+        (PruneSpec(), 1, "after step 1 (end_step), counted from 0, and the training has 1:"),
+        (PruneSpec(end_step=50), 40, "after step 50 (end_step)"),
+        (PruneSpec(begin_step=40), 40, "after step 41 (end_step)"),
+        (PruneSpec(schedule="constant", begin_step=39), 40, ""),
+        (PruneSpec(schedule="constant", begin_step=40), 40, "after step 40 (begin_step)"),
+        (PruneSpec(sparsity_m_by_n=(2, 4)), 1, ""),
+        (PruneSpec(sparsity_m_by_n=(2, 4), begin_step=1), 1, "after step 1 (begin_step)"),
+    ],
+)
+def test_pruning_warns_where_the_training_ends_before_it(
+    spec: PruneSpec, num_steps: int, named: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", logger="absl"):
+        pruning = MagnitudePruning(dense(40, 40), spec, num_steps=num_steps)
+    assert [named in message for message in caplog.messages] == [True] * bool(named)
+    for step in range(num_steps):
+        pruning.update(tf.constant(step))
+        if step + 1 == pruning.final_step:
+            assert (sparsity(pruning.kernels[0]) == 0.5) == (not named)

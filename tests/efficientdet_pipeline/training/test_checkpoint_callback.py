@@ -192,6 +192,15 @@ def test_early_stopping_by_patience_and_resuming_with_more(tmp_path: Path) -> No
     assert marker(tmp_path, "best")["epoch"] == 6
 
 
+def test_checkpoint_callback_takes_no_best_before_the_weights_are_final(tmp_path: Path) -> None:
+    run = toy.Run(tmp_path, aps=[0.9, 0.8, 0.3, 0.4], patience=2)
+    run.model.best_from_step = 11
+    run.run()
+    assert run.evaluated == [1, 2, 3, 4]
+    assert marker(tmp_path, "best")["AP"] == 0.4
+    assert marker(tmp_path)["evaluations_since"] == 0
+
+
 def test_checkpoint_callback_extends_a_run(whole: Path, tmp_path: Path) -> None:
     toy.Run(tmp_path, num_epochs=2).run()
     toy.Run(tmp_path).run()

@@ -36,6 +36,7 @@ class Toy(keras.Model):
         self.ema = ExponentialMovingAverage(self.network.variables, 0.9)
         self.callbacks: list[Any] = []
         self.epoch_values: list[Any] = []
+        self.best_from_step = 0
         self.checkpoint_files: dict[str, Any] = {}
         self.changed_weights: list[Any] = []
         self.num_devices = 1
