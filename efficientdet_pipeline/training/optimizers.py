@@ -1,6 +1,7 @@
 """Optimizers, and google/automl's two-step gradient clipping, which Keras's arguments do not allow."""
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 
 import keras
 from efficientdet.types import Tensor
@@ -54,15 +55,16 @@ def build_optimizer(
       variables: the variables to optimize.
       rate_factors: path of a variable → factor of its learning rate, by default 1.
     """
+    kinds = _kinds()
     if options.optimizer == "sgd":
-        optimizer = _scaled(_sgd(), rate_factors)(learning_rate, momentum=options.momentum, name=NAME)
+        optimizer = _scaled(kinds.SGD, rate_factors)(learning_rate, momentum=options.momentum, name=NAME)
     elif options.optimizer == "adam":
-        adam = _scaled(keras.optimizers.Adam, rate_factors)
+        adam = _scaled(kinds.Adam, rate_factors)
         optimizer = adam(learning_rate, beta_1=options.momentum, name=NAME)
     else:
         # The L2 penalty of the loss would be scaled by Adam's second moment; here weight decay is decoupled.
         decay = options.weight_decay
-        adamw = _scaled(keras.optimizers.AdamW, rate_factors)
+        adamw = _scaled(kinds.AdamW, rate_factors)
         optimizer = adamw(learning_rate, beta_1=options.momentum, weight_decay=decay, name=NAME)
         optimizer.exclude_from_weight_decay([each for each in variables if not each.name.endswith("kernel")])
     optimizer.build(variables)
@@ -86,9 +88,10 @@ def _scaled(
     return Scaled
 
 
-def _sgd() -> type[keras.optimizers.SGD]:
+def _kinds() -> ModuleType:
+    """Returns the module of the optimizer classes: on TensorFlow with fused operations."""
     if keras.backend.backend() == "jax":
-        return keras.optimizers.SGD
-    from efficientdet_pipeline.training.optimizers_tf import SGD
+        return keras.optimizers
+    from efficientdet_pipeline.training import optimizers_tf
 
-    return SGD
+    return optimizers_tf
