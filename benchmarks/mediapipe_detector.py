@@ -83,7 +83,7 @@ def of_this_program(model: Path, files: list[Path]) -> list[Found]:
     from efficientdet_pipeline.inference.image_io import read_image
     from efficientdet_pipeline.inference.predictor import detect_image
     from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
-    from efficientdet_pipeline.models.class_names import label_map_beside
+    from efficientdet_pipeline.models.description import label_map_beside
 
     names = label_map_beside(model) or {}
     predictor = tflite_predictor(model, _config(model), resize="stretch")
@@ -100,7 +100,7 @@ def _whole(box: np.ndarray) -> list[float]:
 
 
 def _config(model: Path) -> Any:
-    from efficientdet_pipeline.inference.artifacts import config_beside
+    from efficientdet_pipeline.models.description import config_beside
 
     config = config_beside(model)
     if config is None:

@@ -18,14 +18,15 @@ from efficientdet_pipeline.benchmarking.latency import Candidate, Plan, draw, me
 from efficientdet_pipeline.console import say
 from efficientdet_pipeline.errors import MissingError, MissingExtraError
 from efficientdet_pipeline.export.formats import FORMATS, TENSORFLOW_FORMATS, ExportFormat
-from efficientdet_pipeline.inference.artifacts import HPARAMS, config_beside, load_artifact
+from efficientdet_pipeline.inference.artifacts import load_artifact
 from efficientdet_pipeline.inference.canvas import normalized
 from efficientdet_pipeline.inference.detector import limit_threads
 from efficientdet_pipeline.inference.predictor import SAVED_MODEL, GraphPredictor, Predictor, model_predictor
 from efficientdet_pipeline.inference.raw_heads import RawHeadsPredictor
 from efficientdet_pipeline.inference.tflite_loader import PostProcessedPredictor
 from efficientdet_pipeline.models.build import read_network
-from efficientdet_pipeline.models.weights import load_trained, trained_weights
+from efficientdet_pipeline.models.description import config_beside
+from efficientdet_pipeline.models.weights import DESCRIPTION, load_trained, trained_weights
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.infer import NETWORK_SUFFIXES
@@ -89,11 +90,11 @@ def _subject(options: BenchmarkOptions, hparams: HparamsGiven, threads: Sequence
         return _of_paths(paths, threads)
     if paths:
         folder = paths[0]
-        config = config_beside(folder / HPARAMS)
+        config = config_beside(folder / DESCRIPTION)
         if config is None:
             raise MissingError(
-                f"The folder {folder} is not an export: it has no {HPARAMS}. Check --artifacts, or name the artifacts "
-                "themselves, such as out/a.tflite,out/saved_model."
+                f"The folder {folder} is not an export: it has no {DESCRIPTION}. Check --artifacts, or name the "
+                "artifacts themselves, such as out/a.tflite,out/saved_model."
             )
         candidates = list(_of_folder(folder, config, threads))
         if not candidates:

@@ -12,10 +12,11 @@ from efficientdet_pipeline.evaluation.artifact_evaluator import ArtifactEvaluato
 from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, GroundTruth
 from efficientdet_pipeline.evaluation.views import Detect, View, views
-from efficientdet_pipeline.inference.artifacts import config_beside, load_artifact
+from efficientdet_pipeline.inference.artifacts import load_artifact
 from efficientdet_pipeline.json_fields import object_field, text_field
 from efficientdet_pipeline.models.build import Network, read_network
-from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
+from efficientdet_pipeline.models.class_names import chosen_class_names
+from efficientdet_pipeline.models.description import config_beside, described_beside
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.options.evaluation import CheckpointOptions, EvalOptions
 from efficientdet_pipeline.options.general import RunOptions

@@ -1,12 +1,8 @@
 """Predictors for checkpoints, SavedModels, frozen graphs, TFLite, ONNX and OpenVINO files."""
 
-import dataclasses
 from pathlib import Path
 
 from efficientdet.any_detector import AnyDetectorConfig
-from efficientdet.config import DetectorConfig, get_config
-from efficientdet.detectors.config import is_parts, read_parts
-from efficientdet.hparams_yaml import read_hparams_yaml
 
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inference.image_io import similar_names
@@ -14,10 +10,11 @@ from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
 from efficientdet_pipeline.inference.openvino_loader import openvino_predictor
 from efficientdet_pipeline.inference.predictor import SAVED_MODEL, Predictor, load_predictor
 from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
+from efficientdet_pipeline.models.description import config_beside
+from efficientdet_pipeline.models.weights import DESCRIPTION
 from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, NETWORK_SUFFIXES
 from tfrmod import fileio
 
-HPARAMS = "hparams_config.yaml"
 CHECKSUMS = "sha256sums.txt"
 
 
@@ -64,7 +61,7 @@ def load_artifact(
         return tflite_predictor(place, described, mode=mode, resize=resize, num_threads=num_threads)
     if described is None:
         raise DataError(
-            f"{place} contains the network alone, whose description must be beside it as {HPARAMS}. It is missing; "
+            f"{place} contains the network alone, whose description must be beside it as {DESCRIPTION}. It is missing; "
             "copy "
             "it from the folder of the export."
         )
@@ -109,26 +106,3 @@ def check_unchanged(path: Path) -> None:
                 "it. It is not: it is damaged or was replaced; copy or export it again, or delete its line in "
                 f"{CHECKSUMS} if you changed it."
             )
-
-
-def config_beside(path: Path) -> AnyDetectorConfig | None:
-    """Returns the network that the hparams_config.yaml beside a file describes; None if there is no such file.
-
-    Raises:
-      DataError: it does not describe a network.
-    """
-    place = path.parent / HPARAMS
-    if not place.is_file():
-        return None
-    names = {field.name for field in dataclasses.fields(DetectorConfig)}
-    try:
-        content = read_hparams_yaml(place)
-        if is_parts(content):
-            return read_parts({key: value for key, value in content.items() if key != "label_map"})
-        values = {key: value for key, value in content.items() if key in names and key != "name"}
-        return get_config(str(content.get("name")), **values)
-    except ValueError as error:
-        raise DataError(
-            f"{place} must describe the network of {path.name}. It cannot be read: {error}. Copy it from the folder of "
-            "the export."
-        ) from error

@@ -24,7 +24,8 @@ from efficientdet_pipeline.inference.thresholds import (
 )
 from efficientdet_pipeline.inference.tiling import detect_tiled
 from efficientdet_pipeline.models.build import read_network
-from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
+from efficientdet_pipeline.models.class_names import chosen_class_names
+from efficientdet_pipeline.models.description import described_beside
 from efficientdet_pipeline.models.weights import trained_weights
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, MIN_SCORE, DetectionOptions, DetectorOptions

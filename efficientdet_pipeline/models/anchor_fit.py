@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from efficientdet_pipeline.options.hparams import hparam_text
+
 if TYPE_CHECKING:
     from efficientdet.any_detector import AnyDetectorConfig
 
@@ -138,9 +140,9 @@ def as_hparams(new: AnchorGrid, old: AnchorGrid) -> str:
     """Returns the changed values of a fitted grid, in the format of --hparams."""
     pairs = []
     if new.anchor_scale != old.anchor_scale:
-        pairs.append(f"anchor_scale={new.anchor_scale[0]:g}")
+        pairs.append(f"anchor_scale={hparam_text(new.anchor_scale[0])}")
     if new.aspect_ratios != old.aspect_ratios:
-        pairs.append(f"aspect_ratios=[{','.join(f'{ratio:g}' for ratio in new.aspect_ratios)}]")
+        pairs.append(f"aspect_ratios={hparam_text(new.aspect_ratios)}")
     return ",".join(pairs)
 
 

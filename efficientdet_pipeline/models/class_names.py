@@ -1,21 +1,15 @@
-"""Class names of a detector: from --hparams, else from the label map beside its weights."""
+"""Class names of a detector: from --hparams, else its own."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from absl import logging
-from efficientdet.hparams_yaml import read_hparams_yaml
 
-from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.label_map import read_label_map
-from tfrmod.errors import DatasetError
-from tfrmod.text import clean_name, load_yaml, read_text
 
 HPARAMS_SOURCE = "label_map of --hparams"
-LABEL_MAP = "label_map.yaml"
-MAX_LABEL_MAP_BYTES = 1 << 20
-SAVED_MODEL = "saved_model.pb"
 
 
 def given_class_names(hparams: HparamsGiven) -> dict[int, str]:
@@ -53,49 +47,6 @@ def chosen_class_names(
             "The class names are those of --hparams (%s), not those of %s (%s).", _few(chosen), described_by, _few(own)
         )
     return chosen
-
-
-def described_beside(path: Path) -> tuple[dict[int, str], int | None, Path]:
-    """Returns an export's own class names, its number of classes (None if unknown), and the file that states it.
-
-    Raises:
-      DataError: a file beside the export cannot be read.
-    """
-    own = label_map_beside(path) or {}
-    for folder in (path, path.parent, path.parent.parent):
-        if (folder / "hparams_config.yaml").is_file() and (folder / LABEL_MAP).is_file():
-            try:
-                count = read_hparams_yaml(folder / "hparams_config.yaml").get("num_classes")
-            except ValueError as error:
-                raise DataError(f"{error} It describes the export; export again with --mode=export.") from error
-            return own, count if isinstance(count, int) else None, folder / LABEL_MAP
-    return own, None, path
-
-
-def label_map_beside(path: str | Path) -> dict[int, str] | None:
-    """Returns the label map beside an export, or None.
-
-    Raises:
-      DataError: it is not a label map.
-    """
-    path = Path(path).expanduser()
-    if path.name == SAVED_MODEL:
-        path = path.parent
-    for folder in (path, path.parent):
-        if (folder / LABEL_MAP).is_file():
-            return _label_map(folder / LABEL_MAP)
-    return None
-
-
-def _label_map(path: Path) -> dict[int, str]:
-    try:
-        content = load_yaml(read_text(path, max_bytes=MAX_LABEL_MAP_BYTES).text) or {}
-        return {int(class_id): clean_name(name) for class_id, name in content.items()}
-    except (DatasetError, AttributeError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} must be the label map of an export, a YAML file of `id: name` lines. It cannot be read: {error}. "
-            "Correct it, or export the checkpoint again with --mode=export."
-        ) from error
 
 
 def check_class_ids(given: Mapping[int, str], own: Mapping[int, str], *, source: str, described_by: str) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from absl import logging
 from efficientdet.config import DetectorConfig
-from efficientdet.hparams_yaml import read_hparams_yaml
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.models.build import Network, named_config
+from efficientdet_pipeline.models.build import Network
+from efficientdet_pipeline.models.description import read_description
 from efficientdet_pipeline.models.weights import DESCRIPTION
+from efficientdet_pipeline.options.hparams import hparam_text
 from efficientdet_pipeline.options.label_map import read_label_map
 
 # These may differ without making trained weights wrong, or a difference shows in the shapes of the weights.
@@ -32,14 +33,12 @@ def warn_of_other_network(network: Network, weights: str) -> None:
     path = Path(weights).expanduser()
     place = (path if path.is_dir() else path.parent) / DESCRIPTION
     try:
-        content = read_hparams_yaml(place)
-        own = {field.name for field in dataclasses.fields(DetectorConfig)} - {"name"}
-        config = named_config(str(content.get("name")), {key: content[key] for key in own & content.keys()})
-        names = read_label_map(content.get("label_map"), source=str(place)) or {}
+        config, label_map = read_description(place)
+        names = read_label_map(label_map, source=str(place)) or {}
     except (OSError, ValueError, OptionsError):
         return
     now = network.config
-    if not isinstance(now, DetectorConfig):
+    if not isinstance(config, DetectorConfig) or not isinstance(now, DetectorConfig):
         return
     _compare_values(config, now, place)
     _compare_sizes(config, now)
@@ -89,10 +88,4 @@ def _compare_classes(before: Mapping[int, str], now: Mapping[int, str], place: P
 
 
 def _written(config: DetectorConfig, names: list[str]) -> str:
-    return ",".join(f"{name}={_shown(getattr(config, name))}" for name in names)
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{','.join(map(_shown, value))}]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return ",".join(f"{name}={hparam_text(getattr(config, name))}" for name in names)

@@ -12,6 +12,7 @@ from enum import StrEnum
 import numpy as np
 
 from efficientdet_pipeline.models.canvas import Canvas
+from efficientdet_pipeline.options.hparams import hparam_text
 
 MANY_IMAGES = 5_000
 """Number of training images from which google/automl's defaults are kept: they are made for long runs."""
@@ -293,7 +294,7 @@ def _anchors(facts: DatasetFacts) -> list[Choice]:
     needed = GAIN_WITH_DETECTOR if facts.start is Start.DETECTOR else GAIN_OF_ANCHORS
     if recall >= POORLY_MATCHED or fitted - recall < needed:
         return []
-    text = ",".join(f"{key}={_shown(value)}" for key, value in facts.anchors.hparams.items())
+    text = ",".join(f"{key}={hparam_text(value)}" for key, value in facts.anchors.hparams.items())
     return [
         Choice(
             "hparams",
@@ -301,10 +302,6 @@ def _anchors(facts: DatasetFacts) -> list[Choice]:
             f"anchors match {fitted:.0%} of the boxes of the worst class; those of the model {recall:.0%}",
         )
     ]
-
-
-def _shown(value: float | tuple[float, ...]) -> str:
-    return f"[{','.join(f'{each:g}' for each in value)}]" if isinstance(value, tuple) else f"{value:g}"
 
 
 def _evaluation(facts: DatasetFacts, num_epochs: int) -> list[Choice]:

@@ -226,6 +226,13 @@ def _as_option(value: object, declared: Declaration, place: str) -> Value:
     )
 
 
+def hparam_text(value: object) -> str:
+    """Returns a value as --hparams name it, floats with six digits at most."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(hparam_text, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def network_overrides(options: ModelOptions, hparams: HparamsGiven) -> Mapping[str, object]:
     """Returns the network's hyperparameters from options and --hparams."""
     overrides = dict(hparams.network)

@@ -45,7 +45,7 @@ def test_every_format_is_written_measured_and_listed(export: Path, num_unchanged
 
 @pytest.mark.parametrize("name", [name for name, each in FORMATS.items() if each.load])
 def test_infer_takes_every_format(name: str, export: Path, run: Run, home: Path) -> None:
-    from efficientdet_pipeline.inference.artifacts import config_beside
+    from efficientdet_pipeline.models.description import config_beside
 
     config = config_beside(export / "x")
     assert config is not None

@@ -17,7 +17,7 @@ def test_benchmark_latency_measures_what_is_there(
 ) -> None:
     from efficientdet.model import build_model
 
-    from efficientdet_pipeline.inference.artifacts import config_beside
+    from efficientdet_pipeline.models.description import config_beside
 
     config = config_beside(copied_run / "checkpoints" / "best" / "x")
     assert config is not None

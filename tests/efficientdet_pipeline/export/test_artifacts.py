@@ -11,8 +11,9 @@ from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.export.bundle import write_checksums
 from efficientdet_pipeline.export.formats import FORMATS
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
-from efficientdet_pipeline.inference.artifacts import check_unchanged, config_beside, load_artifact
+from efficientdet_pipeline.inference.artifacts import check_unchanged, load_artifact
 from efficientdet_pipeline.inference.predictor import detect_image, model_predictor
+from efficientdet_pipeline.models.description import config_beside
 
 
 @pytest.fixture(scope="module")

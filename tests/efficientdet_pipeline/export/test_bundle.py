@@ -16,8 +16,8 @@ from efficientdet_pipeline.export.formats import FORMATS, ExportFormat
 from efficientdet_pipeline.export.gate import GateReport, Measured
 from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
-from efficientdet_pipeline.inference.artifacts import config_beside
 from efficientdet_pipeline.inference.thresholds import Thresholds, read_thresholds
+from efficientdet_pipeline.models.description import config_beside
 
 
 def text_format(content: str, name: str = "text") -> ExportFormat:

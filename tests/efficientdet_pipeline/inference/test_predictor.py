@@ -14,7 +14,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.predictor import GraphPredictor, load_predictor, model_predictor
-from efficientdet_pipeline.models.class_names import label_map_beside
+from efficientdet_pipeline.models.description import label_map_beside
 
 PHOTO = np.arange(2 * 6 * 8 * 3, dtype=np.uint8).reshape(2, 6, 8, 3)
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from efficientdet_pipeline.errors import DataError, OptionsError
-from efficientdet_pipeline.models.class_names import chosen_class_names, described_beside
+from efficientdet_pipeline.models.class_names import chosen_class_names
+from efficientdet_pipeline.models.description import described_beside
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.label_map import LabelMapValue
 
