@@ -11,13 +11,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from efficientdet_pipeline.errors import AccuracyError, DataError, OptionsError
+from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.export.frozen_graph import constant_graph
 from efficientdet_pipeline.export.onnx_model import onnx_of
 from efficientdet_pipeline.export.probability_graph import ProbabilityGraph, probability_graph
 from efficientdet_pipeline.export.tflite import converted
 from efficientdet_pipeline.export.tflite_file import name_ends, operations, read_model, serialized
-from efficientdet_pipeline.export.trained_detector import RawHeads, signal_to_noise
+from efficientdet_pipeline.export.trained_detector import RawHeads, error_of_output, signal_to_noise
 from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.onnx_loader import OnnxRunner
 from efficientdet_pipeline.inference.openvino_loader import OpenvinoRunner
@@ -78,8 +78,7 @@ class TrainedClassNetwork:
         is_alike = received.shape == expected.shape
         decibels = signal_to_noise(expected, received) if is_alike else float("-inf")
         if decibels < _MIN_DECIBELS[precision]:
-            is_rough = np.isfinite(decibels) and bool(np.any(received))
-            raise (AccuracyError if is_rough else DataError)(
+            raise error_of_output(received, decibels)(
                 f"{what} must give what the trained network gives, to {_MIN_DECIBELS[precision]:g} dB signal to noise. "
                 f"Received probabilities of shape {received.shape} with {decibels:.1f} dB. The file is not kept; for "
                 "int8 try a larger --calibration_images."

@@ -154,6 +154,11 @@ def signal_to_noise(expected: np.ndarray, received: np.ndarray) -> float:
     return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
 
 
+def error_of_output(received: np.ndarray, decibels: float) -> type[AccuracyError | DataError]:
+    """Returns AccuracyError for an inexact output, DataError for one of another shape, zeros, or no numbers."""
+    return AccuracyError if np.isfinite(decibels) and np.any(received) else DataError
+
+
 def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: float, what: str) -> dict[str, float]:
     """Checks that a written artifact reproduces the network's outputs; returns its signal-to-noise ratios.
 
@@ -186,8 +191,7 @@ def check_raw_heads(detector: TrainedDetector, run: RunHeads, *, min_decibels: f
         # The deltas of an untrained network are too small for int8, and for any box.
         is_nothing = is_alike and float(np.abs(wanted).max(initial=0.0)) < _NOTHING and np.abs(found).max() < _NOTHING
         if ratios[name] < min_decibels and not is_nothing:
-            is_rough = np.isfinite(ratios[name]) and bool(np.any(found))
-            raise (AccuracyError if is_rough else DataError)(
+            raise error_of_output(found, ratios[name])(
                 f"{what} must reproduce the outputs of the trained network with {min_decibels:g} dB signal to noise. "
                 "Received "
                 f"{name} of shape {found.shape} with {ratios[name]:.1f} dB, largest value "

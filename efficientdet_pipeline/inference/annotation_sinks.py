@@ -27,7 +27,7 @@ class AnnotationFiles:
 
     def __init__(self, subfolder: str, suffix: str, *, is_video: bool = False) -> None:
         self._subfolder, self._suffix, self._is_video = subfolder, suffix, is_video
-        self._growing: GrowingOutput | None = None
+        self._growing = GrowingOutput(option=_OPTION)
 
     def names(self, images: Sequence[Detected]) -> list[str]:
         """Returns the files of the images, relative to the folder of the results."""
@@ -37,19 +37,14 @@ class AnnotationFiles:
         """Writes the file of one image."""
         name = f"{detected.stem}{self._suffix}"
         if self._is_video:
-            self._output(folder).add([name])
+            self._growing.add(folder / self._subfolder, [name])
         (folder / self._subfolder).mkdir(exist_ok=True)
         fileio.write_file(folder / self._subfolder / name, text)
 
     def close(self, folder: Path) -> None:
         """Deletes the files of frames of an earlier call that were not written again."""
         if self._is_video:
-            self._output(folder).close()
-
-    def _output(self, folder: Path) -> GrowingOutput:
-        if self._growing is None:
-            self._growing = GrowingOutput(folder / self._subfolder, option=_OPTION)
-        return self._growing
+            self._growing.close(folder / self._subfolder)
 
 
 class YoloSink:
@@ -137,8 +132,8 @@ class CropSink:
     """
 
     def __init__(self, label_map: Mapping[int, str], *, margin: float = 0.0, option: str = _OPTION) -> None:
-        self._label_map, self._margin, self._option = label_map, margin, option
-        self._growing: GrowingOutput | None = None
+        self._label_map, self._margin = label_map, margin
+        self._growing = GrowingOutput(option=option)
 
     def names(self, images: Sequence[Detected]) -> list[str]:
         """Returns nothing: names are checked when crops are written."""
@@ -151,18 +146,13 @@ class CropSink:
             f"{detected.stem}_{number:03d}_{safe_name(class_name(int(class_id), self._label_map))}.jpg"
             for number, class_id in enumerate(detected.shown.class_ids)
         ]
-        self._output(folder).add(names)
+        self._growing.add(folder / "crops", names)
         for name, box in zip(names, detected.shown.boxes, strict=True):
             write_image(folder / "crops" / name, _cropped(detected.image, box, self._margin))
 
     def close(self, folder: Path) -> None:
         """Deletes crops of an earlier call, and completes the list."""
-        self._output(folder).close()
-
-    def _output(self, folder: Path) -> GrowingOutput:
-        if self._growing is None:
-            self._growing = GrowingOutput(folder / "crops", option=self._option)
-        return self._growing
+        self._growing.close(folder / "crops")
 
 
 def _cropped(image: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:

@@ -28,33 +28,36 @@ class GrowingOutput:
     """Output files of a folder whose names are known only when they are written.
 
     Args:
-      folder: created with the first file.
       option: option that names the folder, for messages.
     """
 
-    def __init__(self, folder: Path, *, option: str) -> None:
-        self._folder, self._option = folder, option
+    def __init__(self, *, option: str) -> None:
+        self._option = option
         self._earlier: set[str] | None = None
         self._made: set[str] = set()
 
-    def add(self, names: Sequence[str]) -> None:
+    def add(self, folder: Path, names: Sequence[str]) -> None:
         """Records files before they are written, so that a later call may replace them even after an interruption.
+
+        Args:
+          folder: always the same one; created with the first file.
+          names: of files in it.
 
         Raises:
           OptionsError: an unrelated file has one of the names.
         """
         if self._earlier is None:
-            self._earlier = check_output_files(self._folder, names, option=self._option, known=_journal(self._folder))
-            note_output_files(self._folder, (), self._earlier)
+            self._earlier = check_output_files(folder, names, option=self._option, known=_journal(folder))
+            note_output_files(folder, (), self._earlier)
         else:
-            refuse_foreign(self._folder, names, self._earlier | self._made, option=self._option)
-        with (self._folder / _JOURNAL).open("a", encoding="utf-8") as journal:
+            refuse_foreign(folder, names, self._earlier | self._made, option=self._option)
+        with (folder / _JOURNAL).open("a", encoding="utf-8") as journal:
             journal.writelines(f"{json.dumps(name)}\n" for name in names)
         self._made |= set(names)
 
-    def close(self) -> None:
+    def close(self, folder: Path) -> None:
         """Deletes files of an earlier call that were not written again, and completes the list."""
         for name in (self._earlier or set()) - self._made:
-            (self._folder / name).unlink(missing_ok=True)
-        note_output_files(self._folder, self._made, ())
-        (self._folder / _JOURNAL).unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
+        note_output_files(folder, self._made, ())
+        (folder / _JOURNAL).unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.class_export import export_trained_class_network
 from efficientdet_pipeline.models.class_networks import ClassNetwork, class_task_of, read_class_network
 from efficientdet_pipeline.models.encoder_weights import load_encoder_weights
-from efficientdet_pipeline.models.pretrained import ModelsWith, StartWeights
+from efficientdet_pipeline.models.pretrained import ModelsWith, StartWeights, check_pretrained
 from efficientdet_pipeline.models.weights import DESCRIPTION, TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.training import TrainOptions
@@ -105,16 +105,19 @@ def data_of(shards: Shards | None) -> Shards:
     return shards
 
 
-def check_encoder_of_run(start: StartWeights, encoder: str, models_with: ModelsWith) -> None:
-    """Checks that initial weights from a segmentation or classification of ours have this encoder.
+def check_encoder_weights(options: TrainOptions, encoder: str, models_with: ModelsWith) -> StartWeights:
+    """Chooses, fetches and checks the weights of an encoder; those of a segmentation or classification must have it.
 
     Raises:
       CheckpointMismatchError: they have another one.
     """
+    start = check_pretrained(
+        options.pretrained, encoder, cache_dir=options.data.images.cache_dir, models_with=models_with
+    )
     place = Path(start.place).expanduser()
     description = (place if place.is_dir() else place.parent) / DESCRIPTION
     if not start.place or not class_task_of(description):
-        return
+        return start
     found = read_class_network(description).config.backbone_name
     if found != encoder:
         models = " or ".join(f"--model_name={name}" for name in models_with(found))
@@ -122,6 +125,7 @@ def check_encoder_of_run(start: StartWeights, encoder: str, models_with: ModelsW
             f"{place} must contain the backbone {encoder}. It contains {found}. (--{start.option}) Try {models}, or "
             "name other weights."
         )
+    return start
 
 
 def refuse_hparams(hparams: HparamsGiven, task: str) -> None:

@@ -27,19 +27,13 @@ from efficientdet_pipeline.models.classification import (
     check_classifier_name,
     classification_network_of,
 )
-from efficientdet_pipeline.models.pretrained import (
-    ModelsWith,
-    StartWeights,
-    check_pretrained,
-    chosen_by_chief,
-)
+from efficientdet_pipeline.models.pretrained import ModelsWith, StartWeights, chosen_by_chief
 from efficientdet_pipeline.models.segmentation import BACKBONES
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.class_setup import (
     ClassSetup,
-    check_encoder_of_run,
+    check_encoder_weights,
     data_of,
     refuse_hparams,
     variation_arguments,
@@ -83,14 +77,12 @@ class ClassificationTask:
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the network without its last layer."""
         log_idle_options(options, self.name, _IDLE)
-        given, encoder = _encoder(options, model_name)
-        start = check_pretrained(given, encoder, cache_dir=options.data.images.cache_dir, models_with=_models_with)
-        check_encoder_of_run(start, encoder, _models_with)
-        return start
+        return check_encoder_weights(options, _encoder(options, model_name), _models_with)
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""
-        return chosen_by_chief(*_encoder(options, model_name), about, cache_dir=options.data.images.cache_dir)
+        encoder = _encoder(options, model_name)
+        return chosen_by_chief(options.pretrained, encoder, about, cache_dir=options.data.images.cache_dir)
 
     def setup(self, name: str, options: TrainOptions, hparams: HparamsGiven, shards: Shards) -> "ClassificationSetup":
         """Returns the setup of a run.
@@ -145,8 +137,8 @@ def _check_classes_present(shards: Shards) -> None:
         log_absent_classes(f"{what} image", [label for label, count in counts.items() if not count], effect)
 
 
-def _encoder(options: TrainOptions, model_name: str) -> tuple[PretrainedOptions, str]:
-    return options.pretrained, options.pretrained.backbone_ref or model_name
+def _encoder(options: TrainOptions, model_name: str) -> str:
+    return options.pretrained.backbone_ref or model_name
 
 
 def _models_with(backbone: str) -> tuple[str, ...]:

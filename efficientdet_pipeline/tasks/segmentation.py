@@ -18,19 +18,13 @@ from efficientdet_pipeline.data.semantic_batches import SemanticClasses, trainin
 from efficientdet_pipeline.data.semantic_facts import check_classes_present, names_beside, uses_background
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.segmentation_evaluator import NUMBERS, PRIMARY, SegmentationScorer, format_metrics
-from efficientdet_pipeline.models.pretrained import (
-    ModelsWith,
-    StartWeights,
-    check_pretrained,
-    chosen_by_chief,
-)
+from efficientdet_pipeline.models.pretrained import ModelsWith, StartWeights, chosen_by_chief
 from efficientdet_pipeline.models.segmentation import IMAGE_SIZE, MODELS, SegmentationNetwork, network_of, unet_config
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.model import PretrainedOptions
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.class_setup import (
     ClassSetup,
-    check_encoder_of_run,
+    check_encoder_weights,
     data_of,
     refuse_hparams,
     variation_arguments,
@@ -60,14 +54,12 @@ class SegmentationTask:
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the weights of the encoder."""
         log_idle_options(options, self.name, (*OF_DETECTORS, "crop_area_min"))
-        given, encoder = _encoder(options, model_name)
-        start = check_pretrained(given, encoder, cache_dir=options.data.images.cache_dir, models_with=_models_with)
-        check_encoder_of_run(start, encoder, _models_with)
-        return start
+        return check_encoder_weights(options, _encoder(options, model_name), _models_with)
 
     def chosen_by_chief(self, options: TrainOptions, model_name: str, about: Mapping[str, object]) -> StartWeights:
         """Returns the weights that the chief of several processes chose."""
-        return chosen_by_chief(*_encoder(options, model_name), about, cache_dir=options.data.images.cache_dir)
+        encoder = _encoder(options, model_name)
+        return chosen_by_chief(options.pretrained, encoder, about, cache_dir=options.data.images.cache_dir)
 
     def setup(self, name: str, options: TrainOptions, hparams: HparamsGiven, shards: Shards) -> "SegmentationSetup":
         """Returns the setup of a run."""
@@ -91,11 +83,8 @@ class SegmentationTask:
         return SegmentationSetup(options=options, network=network_of(description, "The description"), shards=None)
 
 
-def _encoder(options: TrainOptions, model_name: str) -> tuple[PretrainedOptions, str]:
-    """Returns the options of the initial weights and the name of the encoder."""
-    return options.pretrained, (options.pretrained.backbone_ref or model_name).removeprefix("unet++-").removeprefix(
-        "unet-"
-    )
+def _encoder(options: TrainOptions, model_name: str) -> str:
+    return (options.pretrained.backbone_ref or model_name).removeprefix("unet++-").removeprefix("unet-")
 
 
 def _models_with(backbone: str) -> tuple[str, ...]:

@@ -9,12 +9,12 @@ from efficientdet_pipeline.runs.growing_output import GrowingOutput
 
 
 def write(folder: Path, *names: str, is_interrupted: bool = False) -> None:
-    output = GrowingOutput(folder, option="out")
+    output = GrowingOutput(option="out")
     for name in names:
-        output.add([name])
+        output.add(folder, [name])
         (folder / name).write_text(name)
     if not is_interrupted:
-        output.close()
+        output.close(folder)
 
 
 def test_growing_output_replaces_the_files_of_a_finished_and_of_an_interrupted_call(tmp_path: Path) -> None:
