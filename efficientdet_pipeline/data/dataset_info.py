@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from absl import logging
@@ -36,6 +37,11 @@ class Shards:
     """Class names in the records, if a label map renames them."""
     made: manifest.Manifest | None = None
     """Manifest of shards that the run converted."""
+
+    @cached_property
+    def val_counts(self) -> manifest.ShardCounts:
+        """Statistics of the validation shards, read once."""
+        return manifest.count_files([Path(path) for path in self.val])
 
 
 def shards_identity(options: TrainOptions) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from absl import logging
@@ -22,6 +23,7 @@ from efficientdet_pipeline.inference.segmentation import class_map_of
 from efficientdet_pipeline.models.class_networks import ClassNetwork
 from efficientdet_pipeline.models.classification import ClassificationNetwork
 from efficientdet_pipeline.models.segmentation import SegmentationNetwork
+from tfrmod.manifest import count_files
 
 
 def evaluate_shards(
@@ -42,10 +44,12 @@ def evaluate_shards(
       limit: number of images, the first ones; None for all.
 
     Raises:
+      DatasetError: a shard is damaged.
       DataError: a record is not of such a network's classes.
     """
     if isinstance(network, ClassificationNetwork):
-        return evaluate_classes(predict, labelled_images(files, network, limit=limit), network, facts)
+        images = labelled_images(count_files([Path(file) for file in files]), network, limit=limit)
+        return evaluate_classes(predict, images, network, facts)
     maps = evaluation_semantic_images(
         files, semantic_classes(files, network), imagenet_config(network.config.backbone_name), limit=limit
     )

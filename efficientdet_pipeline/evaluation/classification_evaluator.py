@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,7 +24,7 @@ from efficientdet_pipeline.inference.class_predictor import classifier_probabili
 from efficientdet_pipeline.inference.probabilities import Probabilities
 from efficientdet_pipeline.models.classification import ClassificationNetwork
 from efficientdet_pipeline.visualize.grid import contact_sheet, resize_to_fit
-from tfrmod import manifest
+from tfrmod.manifest import ShardCounts
 
 PRIMARY = "accuracy"
 TOP = 5
@@ -39,11 +38,11 @@ class ClassificationScorer:
     """Metrics of a classifier on shards."""
 
     def __init__(
-        self, model: keras.Model, network: ClassificationNetwork, files: Sequence[str], *, limit: int | None = None
+        self, model: keras.Model, network: ClassificationNetwork, shards: ShardCounts, *, limit: int | None = None
     ) -> None:
         self.network = network
         self.predict = _probabilities_function(model, network)
-        self._images = labelled_images(files, network, limit=limit)
+        self._images = labelled_images(shards, network, limit=limit)
 
     def __call__(self, epoch: int | None = None) -> Metrics:
         """Returns the metrics of the network as it is now."""
@@ -60,25 +59,25 @@ class ClassificationScorer:
 
 
 def labelled_images(
-    files: Sequence[str], network: ClassificationNetwork, *, limit: int | None = None
+    shards: ShardCounts, network: ClassificationNetwork, *, limit: int | None = None
 ) -> tf.data.Dataset:
     """Yields `ClassRecord` of the images of shards; their classes are joined with those of the network by name.
 
     Raises:
-      DatasetError: a shard is damaged.
       DataError: the shards have a class that the network lacks.
     """
-    counts = manifest.count_files([Path(file) for file in files])
     joined = join_classes(
-        {class_id: counts.recorded_names.get(class_id, "") for class_id in counts.label_map},
+        {class_id: shards.recorded_names.get(class_id, "") for class_id in shards.label_map},
         {column + 1: name for column, name in network.label_map.items()},
         num_classes=network.config.num_classes,
-        source=str(Path(files[0]).parent),
+        source=str(shards.files[0].parent),
         other_names={column + 1: name for column, name in network.trained_names.items()},
         can_rename=False,
     )
     columns = {class_id: own - 1 for class_id, own in joined.items()}
-    return evaluation_class_images(files, network.config.num_classes, columns=columns, limit=limit)
+    return evaluation_class_images(
+        [str(file) for file in shards.files], network.config.num_classes, columns=columns, limit=limit
+    )
 
 
 def _probabilities_function(model: keras.Model, network: ClassificationNetwork) -> Probabilities:

@@ -40,7 +40,6 @@ from efficientdet_pipeline.tasks.class_setup import (
 )
 from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, OF_SEGMENTATION, log_idle_options
 from efficientdet_pipeline.tasks.task import LogLayout, panels
-from tfrmod.manifest import count_files
 
 LOSSES = ClassificationObjective.loss_names
 LAYOUT = LogLayout(
@@ -114,7 +113,7 @@ def _classes_of(shards: Shards) -> dict[int, str]:
     if shards.made is not None or not shards.val:
         return shards.label_map
     known, source = shards.recorded_names or shards.label_map, Path(shards.val[0]).parent
-    for class_id, name in count_files([Path(path) for path in shards.val]).label_map.items():
+    for class_id, name in shards.val_counts.label_map.items():
         if known.get(class_id, name) != name:
             raise DataError(
                 f"The class id {class_id} is {known[class_id]!r} in the training records and {name!r} in those of "
@@ -200,7 +199,7 @@ class ClassificationSetup(ClassSetup):
         if not self.options.evaluates:
             return None
         limit = self.options.evaluation.eval_samples
-        return ClassificationScorer(model, self.network, data_of(self.shards).val, limit=limit)
+        return ClassificationScorer(model, self.network, data_of(self.shards).val_counts, limit=limit)
 
     def format_table(self, metrics: Mapping[str, object]) -> str:
         """Returns the metrics as a table."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from small_class_networks import CLASSIFICATION
@@ -9,15 +10,17 @@ from small_class_networks import CLASSIFICATION
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.evaluation.classification_evaluator import labelled_images
 from tfrmod.annotated_image import AnnotatedObject
+from tfrmod.manifest import ShardCounts, count_files
 
 
 @pytest.fixture
-def shards(write_shards: Callable, image: Callable) -> Callable[[dict[int, str]], tuple[str, ...]]:
+def shards(write_shards: Callable, image: Callable) -> Callable[[dict[int, str]], ShardCounts]:
     """Returns a function: class id → name, to shards with one image of each class."""
 
-    def write(names: dict[int, str]) -> tuple[str, ...]:
+    def write(names: dict[int, str]) -> ShardCounts:
         whole = [AnnotatedObject(name, (0, 0, 9, 9), class_id) for class_id, name in names.items()]
-        return write_shards([image(number, [thing]) for number, thing in enumerate(whole)])
+        files = write_shards([image(number, [thing]) for number, thing in enumerate(whole)])
+        return count_files([Path(file) for file in files])
 
     return write
 

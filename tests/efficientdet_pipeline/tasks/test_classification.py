@@ -21,6 +21,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks import task_named
 from efficientdet_pipeline.tasks.classification import augment_config
 from efficientdet_pipeline.training.checkpoint_callback import CheckpointCallback
+from tfrmod import manifest
 
 SMALL = (
     *("--task=classification", "--model_name=efficientnet-lite0", "--image_size=32", "--pretrained_ckpt=none"),
@@ -138,9 +139,16 @@ def test_classification_setup_refuses_a_single_class(write_shards: Callable, ima
 
 
 def test_classification_setup_has_the_classes_of_given_validation_shards_too(
-    write_shards: Callable, image: Callable, box_of: Callable, caplog: pytest.LogCaptureFixture
+    write_shards: Callable,
+    image: Callable,
+    box_of: Callable,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from efficientdet_pipeline.data.dataset_info import Shards
+
+    count_files, calls = manifest.count_files, []
+    monkeypatch.setattr(manifest, "count_files", lambda files: calls.append(files) or count_files(files))
 
     task = task_named("classification")
     val = write_shards([image(1, [box_of(2)]), image(2, [box_of(3)])])
@@ -150,6 +158,8 @@ def test_classification_setup_has_the_classes_of_given_validation_shards_too(
     )
     assert found.network.label_map == {0: "cat", 1: "class 2", 2: "class 3"}  # type: ignore[attr-defined]
     assert "No training image is of class 3: the network cannot learn this." in caplog.text
+    assert found.evaluator(found.build_model()) is not None
+    assert len(calls) == 1
     with pytest.raises(DataError, match=r"The class id 2 is 'rat' in the training records and 'class 2' in those of"):
         task.setup("efficientnet-lite0", options(), HparamsGiven(), Shards(**given, label_map={1: "cat", 2: "rat"}))
 
