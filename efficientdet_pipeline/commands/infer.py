@@ -48,7 +48,7 @@ def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:
         leave=False,
         disable=not is_terminal(),
     )
-    for path, image, found in detector.detect_each(pixels, options.batch_size):
+    for path, image, found in detector.detect_each(pixels, options.images_per_batch):
         writer.write(path, image, found)
         shown = detector.thresholds.above(found)
         logging.info("%s: %s", path, count_classes(shown, detector.label_map) or _nothing(found, detector))

@@ -60,8 +60,7 @@ class BenchmarkOptions(ModeOptions):
         check(self.num_rounds >= 1, "rounds", self.rounds, "at least 1", "try 5")
         seconds = self.benchmark_seconds
         check(seconds > 0, "benchmark_seconds", seconds, "above 0", "leave it out for the default")
-        if self.what != "loader":
-            self.measured_batch_sizes()
+        self.measured_batch_sizes()
         if self.what != "latency":
             self.training.check_data()
         if seconds != DEFAULT_SECONDS and self.what != "train":
@@ -88,22 +87,24 @@ class BenchmarkOptions(ModeOptions):
         return {name: reason for name in flatten(self.training) if name not in kept}
 
     def measured_batch_sizes(self) -> tuple[int, ...]:
-        """Returns the batch sizes to measure, the smallest first.
+        """Returns the batch sizes to measure, the smallest first; with what=loader the one of training.
 
         Raises:
-          OptionsError: batch_sizes is not a list of positive integers.
+          OptionsError: batch_sizes is not a list of positive integers, or none is given.
         """
-        if self.batch_sizes:
+        if self.batch_sizes and self.what != "loader":
             return positive_numbers("batch_sizes", self.batch_sizes, example="8,16,32")
         if self.what == "latency":
             return (1,)
         given, parts = self.training.optimizer.batch_size, self.training.hardware.accumulate_steps
         if not given:
             raise OptionsError(
-                "what=train needs explicit batch sizes. Received batch_size=auto, which is determined by training; "
-                "try --batch_sizes=8,16,32.",
+                f"what={self.what} needs an explicit batch size. Received batch_size=auto, which is determined by "
+                f"training; try {'--batch_size=8' if self.what == 'loader' else '--batch_sizes=8,16,32'}.",
                 option="batch_size",
             )
+        if self.what == "loader":
+            return (given,)
         # Half of a batch size need not be divisible by the number of devices.
         halves = given % (2 * parts) == 0 and not self.training.hardware.strategy
         return (*((given // 2,) if halves else ()), given, 2 * given)

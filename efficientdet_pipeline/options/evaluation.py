@@ -170,18 +170,23 @@ class EvalOptions(ModeOptions):
     model: ModelOptions
     subject: SubjectOptions
 
-    batch_size: int = option(8, "Number of images per batch.")
+    batch_size: int = option(8, "Number of images per batch. `auto`: 8.", words={"auto": 0})
 
     def __post_init__(self) -> None:
         """Checks the batch size, and that the images are given once."""
         super().__post_init__()
-        check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1", "try 8")
+        check(self.batch_size >= 0, "batch_size", self.batch_size, "at least 1, or auto", "try 8")
         if self.subject.val_dataset and self.evaluation.val_file_pattern:
             raise OptionsError(
                 f"Images to evaluate on are given twice: val_dataset={self.subject.val_dataset!r} and "
                 f"val_file_pattern={self.evaluation.val_file_pattern!r}. Give one of them.",
                 option="val_dataset",
             )
+
+    @property
+    def images_per_batch(self) -> int:
+        """Returns the batch size; of `auto`, which options shared with a training may have, the default."""
+        return self.batch_size or 8
 
     def without_effect(self) -> dict[str, str]:
         """Returns the options that do not apply to the subject."""

@@ -150,7 +150,7 @@ class InferOptions(DetectorOptions):
         + "; ".join(f"{name}: {text}" for name, text in RESULTS.items())
         + ". All except json and coco contain only detections above min_score_thresh.",
     )
-    batch_size: int = option(1, "Number of consecutive images of one size per batch.")
+    batch_size: int = option(1, "Number of consecutive images of one size per batch. `auto`: 1.", words={"auto": 0})
     max_frames: int = option(0, "Number of frames of a video, camera or stream to read. 0: all.")
 
     def __post_init__(self) -> None:
@@ -161,8 +161,13 @@ class InferOptions(DetectorOptions):
         for name in self.result_names():
             check_choice("results", name, tuple(RESULTS))
         check(bool(self.result_names()), "results", self.results, "one or more formats", f"try {DEFAULT_RESULTS}")
-        check(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1", "try 8")
+        check(self.batch_size >= 0, "batch_size", self.batch_size, "at least 1, or auto", "try 8")
         check(self.max_frames >= 0, "max_frames", self.max_frames, "0 or more", "0 reads all")
+
+    @property
+    def images_per_batch(self) -> int:
+        """Returns the batch size; of `auto`, which options shared with a training may have, the default."""
+        return self.batch_size or 1
 
     def result_names(self) -> list[str]:
         """Returns the output formats, without duplicates."""

@@ -38,6 +38,8 @@ def test_measured_batch_sizes_rejects_auto() -> None:
     with pytest.raises(OptionsError, match=r"batch_size=auto.*try --batch_sizes=8,16,32"):
         sweep(batch_size=0)
     assert sweep(batch_size=0, batch_sizes="4").measured_batch_sizes() == (4,)
+    with pytest.raises(OptionsError, match=r"what=loader .*batch_size=auto.*try --batch_size=8\."):
+        sweep(batch_size=0, what="loader")
 
 
 def test_benchmark_seconds_must_be_positive() -> None:

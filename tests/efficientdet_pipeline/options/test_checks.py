@@ -41,7 +41,7 @@ def test_defaults_pass(options_class: type) -> None:
         (EvalOptions, {"run_name": ".."}, "run_name", r"without slashes"),
         (EvalOptions, {"run_name": " "}, "run_name", r"surrounding spaces"),
         (EvalOptions, {"run_name": "a", "model_dir": "b"}, "run_name", r"received both \(model_dir='b', run_name='a'"),
-        (EvalOptions, {"batch_size": 0}, "batch_size", r"at least 1\. Received 0; try 8"),
+        (EvalOptions, {"batch_size": -1}, "batch_size", r"at least 1, or auto\. Received -1; try 8"),
         (EvalOptions, {"eval_samples": 0}, "eval_samples", r"at least 1\. Received 0; leave it out"),
         (EvalOptions, {"image_size": "big"}, "image_size", r"a number or WIDTHxHEIGHT\. Received 'big'"),
         (EvalOptions, {"image_size": "512X512"}, "image_size", r"WIDTHxHEIGHT"),
@@ -155,6 +155,13 @@ def test_a_wrong_value_is_reported(options_class: type, given: dict[str, Any], o
 def test_valid_values_pass(options_class: type, given: dict[str, Any]) -> None:
     options = compose(options_class, {**NEEDED[options_class], **given})
     assert {name: flatten(options)[name] for name in given} == given
+
+
+def test_images_per_batch_of_auto_is_the_default() -> None:
+    for options_class, default in ((EvalOptions, 8), (InferOptions, 1)):
+        for given, expected in ((0, default), (3, 3)):
+            options = compose(options_class, {**NEEDED[options_class], "batch_size": given})
+            assert options.images_per_batch == expected
 
 
 def test_a_choice_that_resembles_none_is_reported_without_a_guess() -> None:
