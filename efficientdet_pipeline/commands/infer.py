@@ -57,7 +57,7 @@ def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:
     writer.close()
     if num_empty:
         logging.info(
-            "%d images have no detections above the threshold; a lower --min_score_thresh draws more.", num_empty
+            "%d images have no detections above the threshold; a lower --min_score_thresh keeps more.", num_empty
         )
     logging.info("%d images: %s in %s", num_read, ", ".join(options.result_names()), folder)
 

@@ -185,25 +185,34 @@ def _thresholds(options: DetectionOptions, folders: Iterable[Path], label_map: M
             f"Received {options.class_thresholds!r}: {error}.",
             option="class_thresholds",
         ) from error
-    others = _thresholds_of_all(options.min_score_thresh, folders, label_map)
-    return Thresholds(others.default, {**others.by_class, **own})
+    others, source = _thresholds_of_all(options.min_score_thresh, folders, label_map)
+    found = Thresholds(others.default, {**others.by_class, **own})
+    if found != Thresholds(MIN_SCORE):
+        rest = {class_id: score for class_id, score in others.by_class.items() if class_id not in own}
+        alone = not own and not rest
+        shown = [*_scores(rest, label_map), f"{'' if alone else 'else '}{others.default:.2f}"]
+        given = [f" of --class_thresholds: {', '.join(_scores(own, label_map))}"] if own else []
+        text = ";".join([*given, f" of {source}: {', '.join(shown)}"])
+        advice = f" --min_score_thresh sets one for all{' others' if own else ''}."
+        logging.info("Score thresholds%s.%s", text, advice if options.min_score_thresh is None else "")
+    return found
 
 
-def _thresholds_of_all(given: float | None, folders: Iterable[Path], label_map: Mapping[int, str]) -> Thresholds:
+def _scores(by_class: Mapping[int, float], label_map: Mapping[int, str]) -> list[str]:
+    return [f"{class_name(class_id, label_map)} {score:.2f}" for class_id, score in by_class.items()]
+
+
+def _thresholds_of_all(
+    given: float | None, folders: Iterable[Path], label_map: Mapping[int, str]
+) -> tuple[Thresholds, str]:
+    """Returns the thresholds of classes that are not given one by one, and their source."""
     if given is not None:
-        return Thresholds(given)
+        return Thresholds(given), "--min_score_thresh"
     found = find_thresholds(folders, label_map)
     if found is None:
-        return Thresholds(MIN_SCORE)
+        return Thresholds(MIN_SCORE), "the default"
     place, thresholds = found
-    if thresholds != Thresholds(MIN_SCORE):
-        by_class = [f"{class_name(key, label_map)} {value:.2f}" for key, value in thresholds.by_class.items()]
-        logging.info(
-            "Score thresholds of %s: %s. --min_score_thresh sets one for all.",
-            place,
-            ", ".join([*by_class, f"else {thresholds.default:.2f}" if by_class else f"{thresholds.default:.2f}"]),
-        )
-    return thresholds
+    return thresholds, str(place)
 
 
 def limit_threads(count: int) -> None:

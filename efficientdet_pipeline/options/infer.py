@@ -52,8 +52,8 @@ class DetectionOptions(Options):
     )
     min_score_thresh: float | None = option(
         None,
-        "Minimum score of a detection, 0 to 1; detections.json contains all. Default: the thresholds of each class in "
-        "thresholds.yaml of the export or of the run's folder, otherwise 0.4.",
+        "Minimum score of a detection, 0 to 1; the results json and coco contain those below too. Default: the "
+        "thresholds of each class in thresholds.yaml of the export or of the run's folder, otherwise 0.4.",
     )
     class_thresholds: str = option(
         "",
@@ -148,7 +148,7 @@ class InferOptions(DetectorOptions):
         DEFAULT_RESULTS,
         "Comma-separated output formats. "
         + "; ".join(f"{name}: {text}" for name, text in RESULTS.items())
-        + ". All except json and coco contain only detections above min_score_thresh.",
+        + ". All except json and coco contain only detections above the thresholds.",
     )
     batch_size: int = option(1, "Number of consecutive images of one size per batch. `auto`: 1.", words={"auto": 0})
     max_frames: int = option(0, "Number of frames of a video, camera or stream to read. 0: all.")
@@ -177,6 +177,9 @@ class InferOptions(DetectorOptions):
         """Returns the options of drawing if nothing is drawn, and those without effect on the input or the detector."""
         names = () if "images" in self.result_names() else tuple(flatten(self.drawing))
         found = super().without_effect() | dict.fromkeys(names, "--results names no images")
+        if set(self.result_names()) <= {"json", "coco"}:
+            reason = "only the log counts by them: --results names json and coco alone, which contain all detections"
+            found |= dict.fromkeys(("min_score_thresh", "class_thresholds"), reason)
         if is_video(self.input_image):
             return found | {"batch_size": "the frames of a video are detected one by one"}
         return found | {"max_frames": "the input is images"}

@@ -140,7 +140,7 @@ def test_all_three_forms_detect_the_same(run: Run, folder: Path, home: Path) -> 
         assert done.returncode == 0, done.stderr
         assert (home / f"out_{name}" / "photo.png").is_file()
         assert re.search(r"photo\.png: nothing found above 0\.4 \(best: \w+ 0\.\d\d\)$", done.stdout, re.MULTILINE)
-        assert "a lower --min_score_thresh draws more" in done.stdout
+        assert "a lower --min_score_thresh keeps more" in done.stdout
         results = json.loads((home / f"out_{name}" / "detections_coco.json").read_text())
         assert {each["image_id"] for each in results} == {"photo"}
         (image,) = json.loads((home / f"out_{name}" / "detections.json").read_text())

@@ -59,10 +59,18 @@ def test_load_detector_takes_the_thresholds_of_the_run(copied_run: Path, caplog:
     assert detector.thresholds == Thresholds(0.3, {2: 0.6})
     assert detector.tile == (32, 64)
     assert "thresholds.yaml: square 0.60, else 0.30." in caplog.text
-    assert load(min_score_thresh=0.5).thresholds == Thresholds(0.5)
-    assert load(min_score_thresh=0.5, class_thresholds="star=0.2, 1=0.7").thresholds == Thresholds(
-        0.5, {3: 0.2, 1: 0.7}
-    )
+    with caplog.at_level(standard_logging.INFO, logger="absl"):
+        assert load(min_score_thresh=0.5).thresholds == Thresholds(0.5)
+        found = load(min_score_thresh=0.5, class_thresholds="star=0.2, 1=0.7").thresholds
+        assert found == Thresholds(0.5, {3: 0.2, 1: 0.7})
+        assert load(class_thresholds="square=0.2").thresholds == Thresholds(0.3, {2: 0.2})
+    said = [message for message in caplog.messages if message.startswith("Score thresholds of -")]
+    assert said == [
+        "Score thresholds of --min_score_thresh: 0.50.",
+        "Score thresholds of --class_thresholds: star 0.20, circle 0.70; of --min_score_thresh: else 0.50.",
+        f"Score thresholds of --class_thresholds: square 0.20; of {copied_run / 'thresholds.yaml'}: else 0.30. "
+        "--min_score_thresh sets one for all others.",
+    ]
     with pytest.raises(OptionsError, match=r"class_thresholds must be .* Received 'moon=0.2': 'moon' is not a class"):
         load(class_thresholds="moon=0.2")
 

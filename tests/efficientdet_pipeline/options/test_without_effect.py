@@ -24,7 +24,12 @@ IMAGES = {"input_image": "a.png", "output_image_dir": "o"}
             {"image_size", "model_name", "num_classes", "path_ckpt", "path_yaml", "run_name", "workspace", "hparams"},
             {"min_score_thresh", "debug", "mode", "input_image"},
         ),
-        (compose(InferOptions, **IMAGES), set(), {"image_size", "run_name"}),
+        (compose(InferOptions, **IMAGES), set(), {"image_size", "run_name", "min_score_thresh", "class_thresholds"}),
+        (
+            compose(InferOptions, results="coco", **IMAGES),
+            {"min_score_thresh", "class_thresholds", "line_thickness"},
+            {"classes"},
+        ),
         (compose(InferOptions, path_ckpt="c", **IMAGES), {"run_name", "model_dir"}, {"path_yaml", "image_size"}),
         (
             compose(EvalOptions, path_ckpt="c"),
