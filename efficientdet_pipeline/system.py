@@ -1,9 +1,10 @@
-"""Available and peak memory, out-of-memory errors and the cache folder.
+"""Available and peak memory, out-of-memory errors, the cache folder and installed packages.
 
 Imports nothing heavy: it is used before TensorFlow is loaded.
 """
 
 import gc
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,14 @@ _OUT_OF_MEMORY = (
 def free_memory() -> int:
     """Returns the available memory of this machine or container in bytes; `sys.maxsize` if unknown."""
     return max(0, min([_available_on_machine(), *_available_in_groups()]))
+
+
+def is_installed(package: str) -> bool:
+    """Returns whether an optional package is installed, without importing it."""
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):  # An import hook refuses it, or it is blocked in sys.modules.
+        return False
 
 
 @contextmanager

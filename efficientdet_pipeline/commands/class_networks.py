@@ -13,9 +13,10 @@ from efficientdet_pipeline.evaluation.evaluation_shards import evaluation_shards
 from efficientdet_pipeline.export.bundle import ExportedFiles
 from efficientdet_pipeline.export.class_bundle import write_class_bundle
 from efficientdet_pipeline.export.class_export import class_facts
-from efficientdet_pipeline.export.class_formats import TrainedClassNetwork, class_formats_of
+from efficientdet_pipeline.export.class_formats import CLASS_FORMATS, TrainedClassNetwork, class_formats_of
 from efficientdet_pipeline.export.from_run import calibration_images, export_place
 from efficientdet_pipeline.inference.class_predictor import ClassPredictor, checkpoint_predictor, exported_predictor
+from efficientdet_pipeline.inference.extras import check_installed, log_left_out
 from efficientdet_pipeline.models.class_networks import class_weights_of, load_class_network
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.evaluation import EvalOptions
@@ -79,6 +80,8 @@ def export_class_network(options: ExportOptions, weights: TrainedWeights) -> Exp
     """
     model, network = load_class_network(weights)
     formats = class_formats_of(options.formats, network.task)
+    check_installed(options.formats.packages())
+    log_left_out(options.formats.left_out(CLASS_FORMATS))
     given = options.accuracy
     count, pattern = options.formats.calibration_images, given.calibration_file_pattern
     is_quantized = any(each.precision == "int8" for each in formats)

@@ -11,10 +11,10 @@ from efficientdet_pipeline.benchmarking.export_gate import require_compared, val
 from efficientdet_pipeline.console import print_next_command, say
 from efficientdet_pipeline.errors import CannotWriteError
 from efficientdet_pipeline.export.bundle import ExportedFiles, write_bundle
-from efficientdet_pipeline.export.formats import formats_of
+from efficientdet_pipeline.export.formats import formats_of_detector, supported_formats
 from efficientdet_pipeline.export.from_run import describe, export_place, given_recipe, load_trained_detector
 from efficientdet_pipeline.export.tf_serving import write_next_version
-from efficientdet_pipeline.inference.extras import check_installed
+from efficientdet_pipeline.inference.extras import check_installed, log_left_out
 from efficientdet_pipeline.models.class_networks import class_weights_of
 from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
@@ -51,7 +51,8 @@ def export_checkpoint(options: ExportOptions, hparams: HparamsGiven) -> Exported
     if options.serving_dir:
         check_output_files(Path(options.serving_dir), (), option="serving_dir")
     trained, detector = load_trained_detector(options, hparams)
-    formats = formats_of(options.formats.names())
+    formats = formats_of_detector(options.formats, detector.config)
+    log_left_out(options.formats.left_out(supported_formats(detector.config)))
     recipe = given_recipe(options)
     gate = validation_gate(options.accuracy, trained, detector)
     if gate is not None:

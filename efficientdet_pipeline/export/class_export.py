@@ -8,10 +8,11 @@ import keras
 
 from efficientdet_pipeline.export.class_bundle import write_class_bundle
 from efficientdet_pipeline.export.class_card import METRICS
-from efficientdet_pipeline.export.class_formats import TrainedClassNetwork, class_formats_of
+from efficientdet_pipeline.export.class_formats import CLASS_FORMATS, TrainedClassNetwork, class_formats_of
 from efficientdet_pipeline.export.from_run import calibration_images, model_facts
 from efficientdet_pipeline.export.in_subprocess import export_by_tensorflow, log_unmeasured
 from efficientdet_pipeline.export.model_card import ModelFacts
+from efficientdet_pipeline.inference.extras import log_left_out
 from efficientdet_pipeline.models.class_networks import ClassNetwork
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import FormatOptions
@@ -27,6 +28,7 @@ def export_trained_class_network(
       DataError: a file does not compute what the network computes, or the process that exports for JAX failed.
     """
     formats = class_formats_of(options, network.task)
+    log_left_out(options.left_out(CLASS_FORMATS))
     log_unmeasured([each.name for each in formats], weights)
     if keras.backend.backend() != "tensorflow":
         export_by_tensorflow(weights, folder, options)

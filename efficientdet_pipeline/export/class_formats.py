@@ -24,7 +24,7 @@ from efficientdet_pipeline.inference.openvino_loader import OpenvinoRunner
 from efficientdet_pipeline.inference.probabilities import OUTPUT, RunCanvas
 from efficientdet_pipeline.inference.tflite_loader import TfliteRunner
 from efficientdet_pipeline.models.class_networks import ClassNetwork
-from efficientdet_pipeline.options.export import ALL, FormatOptions
+from efficientdet_pipeline.options.export import FormatOptions
 from tfrmod import fileio
 
 _MIN_DECIBELS = {"float32": 60.0, "float16": 20.0, "int8": 3.0}
@@ -210,9 +210,7 @@ def class_formats_of(options: FormatOptions, task: str) -> list[ClassFormat]:
     Raises:
       OptionsError: a format of detectors alone.
     """
-    names = options.names()
-    if ALL in options.formats.split(","):
-        return list(CLASS_FORMATS.values())
+    names = options.names(CLASS_FORMATS)
     unknown = [name for name in names if name not in CLASS_FORMATS]
     if unknown:
         raise OptionsError(

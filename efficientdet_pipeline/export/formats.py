@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from efficientdet.any_detector import AnyDetectorConfig
+from efficientdet.detectors.config import DetectorParts
 
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.frozen_graph import write_frozen_graph
@@ -19,6 +20,7 @@ from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
 from efficientdet_pipeline.inference.openvino_loader import openvino_predictor
 from efficientdet_pipeline.inference.predictor import Predictor, frozen_graph_predictor, saved_model_predictor
 from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
+from efficientdet_pipeline.options.export import FormatOptions
 
 Write = Callable[[TrainedDetector, Path], object]
 Load = Callable[[Path, AnyDetectorConfig], Predictor]
@@ -170,30 +172,33 @@ PARTS_FORMATS = tuple(
 anchors."""
 
 
-def check_formats_of_parts(names: Sequence[str]) -> None:
-    """Raises OptionsError for a format that a detector built from parts does not have."""
-    for name in names:
-        if name in FORMATS and name not in PARTS_FORMATS:
-            raise OptionsError(
-                f"formats of a detector built from parts must be of {', '.join(PARTS_FORMATS)}. Received {name!r}; "
-                "leave it out.",
-                option="formats",
-            )
-
-
 FORMATS_WITH_MAP = ("saved_model", "frozen", "tflite", "tflite_fp16")
 """Formats of detectors with the head segmentation: the others have the outputs of boxes alone."""
 
 
-def check_formats_with_map(names: Sequence[str]) -> None:
-    """Raises OptionsError for a format that a detector with the head segmentation does not have."""
+def supported_formats(config: AnyDetectorConfig) -> tuple[str, ...]:
+    """Returns the names of the formats that a detector has."""
+    if isinstance(config, DetectorParts):
+        return PARTS_FORMATS
+    return FORMATS_WITH_MAP if "segmentation" in config.heads else tuple(FORMATS)
+
+
+def formats_of_detector(options: FormatOptions, config: AnyDetectorConfig) -> list[ExportFormat]:
+    """Returns the formats of the options, in the order of the table; `all` means those that the detector has.
+
+    Raises:
+      OptionsError: the detector does not have a format.
+    """
+    supported = supported_formats(config)
+    names = options.names(supported)
     for name in names:
-        if name in FORMATS and name not in FORMATS_WITH_MAP:
+        if name not in supported:
+            kind = "built from parts" if isinstance(config, DetectorParts) else "with the head segmentation"
             raise OptionsError(
-                f"formats of a detector with the head segmentation must be of {', '.join(FORMATS_WITH_MAP)}. Received "
-                f"{name!r}; leave it out.",
+                f"formats of a detector {kind} must be of {', '.join(supported)}. Received {name!r}; leave it out.",
                 option="formats",
             )
+    return [FORMATS[name] for name in names]
 
 
 def formats_of(names: Sequence[str]) -> list[ExportFormat]:

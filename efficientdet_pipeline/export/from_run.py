@@ -8,13 +8,12 @@ from typing import Any
 import efficientdet
 import numpy as np
 from absl import logging
-from efficientdet.detectors.config import DetectorParts
 
 from efficientdet_pipeline.compression.files import RANGES
 from efficientdet_pipeline.data.run_shards import run_shards, spread_images
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.bundle import Description
-from efficientdet_pipeline.export.formats import check_formats_of_parts, check_formats_with_map
+from efficientdet_pipeline.export.formats import formats_of_detector
 from efficientdet_pipeline.export.model_card import ModelFacts
 from efficientdet_pipeline.export.quantization_search import Recipe, read_recipe
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
@@ -40,12 +39,8 @@ def load_trained_detector(options: ExportOptions, hparams: HparamsGiven) -> tupl
         model = replace(model, model_name=options.model_name_)
     trained = trained_weights(options.checkpoint, options.run, path_output=options.path_output)
     network = read_network(trained.description, model, hparams)
-    if isinstance(network.config, DetectorParts):
-        check_formats_of_parts(options.formats.names())
-    elif "segmentation" in network.config.heads:
-        check_formats_with_map(options.formats.names())
     images: Sequence[np.ndarray] = ()
-    if options.formats.is_quantized:
+    if any(each.is_quantized for each in formats_of_detector(options.formats, network.config)):
         pattern = options.accuracy.calibration_file_pattern
         images = calibration_images(trained.run, options.formats.calibration_images, pattern=pattern)
     detector = efficientdet.build_model(network.config)

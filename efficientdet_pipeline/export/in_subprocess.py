@@ -12,9 +12,10 @@ from absl import logging
 from efficientdet_pipeline.console import command_line
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.export.bundle import Description, ExportedFiles, write_bundle
-from efficientdet_pipeline.export.formats import TENSORFLOW_FORMATS, formats_of
+from efficientdet_pipeline.export.formats import TENSORFLOW_FORMATS, formats_of_detector, supported_formats
 from efficientdet_pipeline.export.from_run import calibration_images, learnt_ranges, model_facts, run_thresholds
 from efficientdet_pipeline.export.trained_detector import TrainedDetector
+from efficientdet_pipeline.inference.extras import log_left_out
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import FormatOptions
@@ -31,8 +32,9 @@ def export_in_subprocess(
       AccuracyError: a format was too inaccurate to be written; the others are written.
       DataError: the other process failed.
     """
-    formats = formats_of(options.names())
-    log_unmeasured(options.names(), trained)
+    formats = formats_of_detector(options, network.config)
+    log_left_out(options.left_out(supported_formats(network.config)))
+    log_unmeasured([each.name for each in formats], trained)
     if keras.backend.backend() == "tensorflow":
         count = options.calibration_images
         exported = TrainedDetector(
@@ -40,7 +42,7 @@ def export_in_subprocess(
             config=network.config,
             label_map=network.label_map,
             hparams=network.hparams,
-            calibration=calibration_images(trained.run, count) if options.is_quantized else (),
+            calibration=calibration_images(trained.run, count) if any(each.is_quantized for each in formats) else (),
             learnt_ranges=learnt_ranges(trained),
         )
         thresholds = run_thresholds(trained.run, trained.path)
@@ -71,7 +73,7 @@ def export_by_tensorflow(trained: TrainedWeights, place: Path, options: FormatOp
     # JAX holds the accelerators, and an export needs none.
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     arguments = ["--mode=export", f"--path_ckpt={trained.path}", f"--path_output={place}", "--nogate"]
-    arguments += [f"--formats={','.join(options.names())}", f"--calibration_images={options.calibration_images}"]
+    arguments += [f"--formats={options.formats}", f"--calibration_images={options.calibration_images}"]
     done = subprocess.run(
         [sys.executable, "-c", _COMMAND, *arguments], env=environment, capture_output=True, text=True, check=False
     )

@@ -1,12 +1,14 @@
 """Optional packages, imported where they are needed; the program never installs packages."""
 
 import importlib
-import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
+from absl import logging
+
 from efficientdet_pipeline.errors import MissingExtraError
+from efficientdet_pipeline.system import is_installed
 
 EXTRAS = {
     "onnxruntime": "onnx",
@@ -54,20 +56,28 @@ def check_installed(formats: Mapping[str, Sequence[str]]) -> None:
     """
     for name, packages in formats.items():
         for package in packages:
-            if not _is_there(package):
+            if not is_installed(package):
                 raise _missing(package, f"The format {name}", "is not installed")
 
 
-def _is_there(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except (ImportError, ValueError):  # An import hook refuses it, or it is blocked in sys.modules.
-        return False
+def log_left_out(formats: Mapping[str, str]) -> None:
+    """Logs formats that --formats=all leaves out, by name with the package that each of them lacks."""
+    for package in dict.fromkeys(formats.values()):
+        names = [name for name, lacked in formats.items() if lacked == package]
+        logging.info(
+            "Left out of --formats=all, because the package %s is not installed: %s. Install it with `%s`.",
+            package,
+            ", ".join(names),
+            _pip_command(package),
+        )
 
 
 def _missing(package: str, purpose: str, state: str) -> MissingExtraError:
-    extra = EXTRAS.get(package, "")
-    wanted = f"'efficientdet-pipeline[{extra}]'" if extra else package
     return MissingExtraError(
-        f"{purpose} needs the package {package}, which {state}; install it with `pip install {wanted}`."
+        f"{purpose} needs the package {package}, which {state}; install it with `{_pip_command(package)}`."
     )
+
+
+def _pip_command(package: str) -> str:
+    extra = EXTRAS.get(package, "")
+    return f"pip install 'efficientdet-pipeline[{extra}]'" if extra else f"pip install {package}"

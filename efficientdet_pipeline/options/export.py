@@ -1,5 +1,6 @@
 """Options of --mode=export and freeze_model.py, and of the export at the end of a training."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
@@ -7,6 +8,7 @@ from efficientdet_pipeline.options.evaluation import CheckpointOptions
 from efficientdet_pipeline.options.general import ModeOptions, RunOptions
 from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.options.schema import Options, check, check_choice, flatten, option
+from efficientdet_pipeline.system import is_installed
 
 EXPORT_FORMATS: dict[str, str] = {
     "saved_model": "TensorFlow SavedModel with pre- and post-processing",
@@ -46,7 +48,8 @@ class FormatOptions(Options):
 
     formats: str = option(
         DEFAULT_FORMATS,
-        "Comma-separated export formats, or all; after a training also none. "
+        "Comma-separated export formats, or all that the network has and installed packages can write; after a "
+        "training also none. "
         + "; ".join(f"{name}: {text}" for name, text in EXPORT_FORMATS.items())
         + ". docs/exports.md describes them.",
     )
@@ -60,8 +63,11 @@ class FormatOptions(Options):
         count = self.calibration_images
         check(count >= 1, "calibration_images", count, "at least 1", "try 32")
 
-    def names(self) -> list[str]:
+    def names(self, supported: Collection[str] = EXPORT_FORMATS) -> list[str]:
         """Returns the names of the formats in the order of the table; empty for "none".
+
+        Args:
+          supported: the formats that the network has; `all` means those of them whose packages are installed.
 
         Raises:
           OptionsError: no format is named.
@@ -76,8 +82,15 @@ class FormatOptions(Options):
         if given == [NONE]:
             return []
         if ALL in given:
-            return list(EXPORT_FORMATS)
+            return [name for name in EXPORT_FORMATS if name in given or (name in supported and not _lacks(name))]
         return sorted(set(given), key=lambda name: [*EXPORT_FORMATS, name].index(name))
+
+    def left_out(self, supported: Collection[str] = EXPORT_FORMATS) -> dict[str, str]:
+        """Returns what `all` leaves out of the formats that the network has: name → the package that is missing."""
+        if ALL not in map(str.strip, self.formats.split(",")):
+            return {}
+        written = self.names(supported)
+        return {name: _lacks(name) for name in EXPORT_FORMATS if name in supported and name not in written}
 
     def packages(self) -> dict[str, tuple[str, ...]]:
         """Returns the optional packages that the formats need, by format."""
@@ -91,6 +104,11 @@ class FormatOptions(Options):
     def without_effect(self) -> dict[str, str]:
         """Returns calibration_images if nothing is quantized."""
         return {} if self.is_quantized else {"calibration_images": "no format of --formats is quantized to int8"}
+
+
+def _lacks(name: str) -> str:
+    """Returns a package that a format needs and that is not installed; empty if none."""
+    return next((package for package in FORMAT_PACKAGES.get(name, ()) if not is_installed(package)), "")
 
 
 @dataclass(frozen=True, kw_only=True)

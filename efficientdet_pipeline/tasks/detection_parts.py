@@ -17,7 +17,7 @@ from efficientdet.errors import CheckpointMismatchError
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES
-from efficientdet_pipeline.export.formats import check_formats_of_parts
+from efficientdet_pipeline.export.formats import formats_of_detector
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.models.detector_parts import check_class_names, checked, chosen_config, with_classes
 from efficientdet_pipeline.models.pretrained import (
@@ -58,9 +58,10 @@ class DetectionPartsTask(DetectionTask):
     def image_size(self, name: str, options: TrainOptions, hparams: HparamsGiven) -> tuple[int, int]:
         """Returns height and width of the canvas."""
         del name
+        parts = self._parts(options, hparams)
         if options.evaluates:
-            check_formats_of_parts(options.export.names())
-        return self._parts(options, hparams).image_size
+            formats_of_detector(options.export, parts)
+        return parts.image_size
 
     def check_pretrained(self, options: TrainOptions, model_name: str) -> StartWeights:
         """Chooses, fetches and checks the initial weights."""

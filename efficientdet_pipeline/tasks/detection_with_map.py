@@ -24,10 +24,9 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES
 from efficientdet_pipeline.evaluation.map_scorer import NUMBERS, MapScorer
 from efficientdet_pipeline.evaluation.metrics import Metrics
-from efficientdet_pipeline.export.formats import check_formats_with_map
+from efficientdet_pipeline.export.formats import formats_of_detector
 from efficientdet_pipeline.json_fields import number_field
 from efficientdet_pipeline.models.build import Network, describe_network
-from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.hparams import HparamsGiven, network_overrides
 from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.detection import LOSSES, DetectionEvaluator, DetectionSetup, DetectionTask
@@ -117,7 +116,7 @@ def _check(config: DetectorConfig, options: TrainOptions) -> None:
             option=next(iter(options.compression.asked_for)),
         )
     if options.evaluates:
-        check_formats_with_map(options.export.names())
+        formats_of_detector(options.export, config)
 
 
 def _check_data(network: Network, shards: Shards) -> None:
@@ -213,11 +212,6 @@ class DetectionWithMapSetup(DetectionSetup):
     def format_line(self, metrics: Mapping[str, object]) -> str:
         """Returns AP, AP50 and mean IoU."""
         return f"{super().format_line(metrics)}, {_of_maps(metrics, NUMBERS[:1])}"
-
-    def export(self, model: keras.Model, trained: TrainedWeights, folder: Path) -> Mapping[str, Path]:
-        """Writes the formats of the options."""
-        check_formats_with_map(self.options.export.names())
-        return super().export(model, trained, folder)
 
 
 def _of_maps(metrics: Mapping[str, object], names: Sequence[str]) -> str:

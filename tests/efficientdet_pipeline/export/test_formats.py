@@ -29,6 +29,21 @@ def test_formats_are_those_of_the_help() -> None:
         compose(FormatOptions, formats="tflit")
 
 
+def test_names_of_all_are_those_that_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    from efficientdet_pipeline.options import export
+
+    monkeypatch.setattr(export, "is_installed", lambda package: package != "nncf")
+    chosen = compose(FormatOptions, formats="all")
+    assert [name for name in FORMATS if name not in chosen.names()] == ["openvino_int8"]
+    assert chosen.left_out() == {"openvino_int8": "nncf"}
+    assert chosen.names(("frozen", "openvino_int8")) == ["frozen"]
+    assert chosen.left_out(("frozen",)) == {}
+    for formats in ("openvino_int8", "all,openvino_int8"):
+        named = compose(FormatOptions, formats=formats)
+        assert named.packages()["openvino_int8"] == ("openvino", "nncf")
+        assert named.left_out() == {}
+
+
 def missing(name: str) -> list[str]:
     extra = FORMATS[name].extra
     return [each for each in NEEDS.get(name, NEEDS.get(extra, ())) if importlib.util.find_spec(each) is None]

@@ -26,6 +26,17 @@ def test_import_extra_keeps_telemetry_from_being_sent() -> None:
         importlib.import_module("openvino_telemetry")
 
 
+def test_log_left_out_names_formats_package_and_command(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="absl"):
+        extras.log_left_out({"openvino": "openvino", "openvino_fp16": "openvino", "openvino_int8": "nncf"})
+    begin = "Left out of --formats=all, because the package"
+    command = "Install it with `pip install 'efficientdet-pipeline[openvino]'`."
+    assert caplog.messages == [
+        f"{begin} openvino is not installed: openvino, openvino_fp16. {command}",
+        f"{begin} nncf is not installed: openvino_int8. {command}",
+    ]
+
+
 def test_check_installed_names_the_format(monkeypatch: pytest.MonkeyPatch) -> None:
     extras.check_installed({"onnx": ("cv2",)})
     monkeypatch.setitem(extras.EXTRAS, "absent_package", "openvino")
