@@ -18,6 +18,7 @@ from efficientdet_pipeline.data.class_batches import HostShare
 from efficientdet_pipeline.data.dataset_info import Shards
 from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.export.class_export import export_trained_class_network
+from efficientdet_pipeline.export.class_formats import class_formats_of
 from efficientdet_pipeline.models.class_networks import ClassNetwork, class_task_of, read_class_network
 from efficientdet_pipeline.models.encoder_weights import load_encoder_weights
 from efficientdet_pipeline.models.pretrained import ModelsWith, StartWeights, check_pretrained
@@ -128,8 +129,10 @@ def check_encoder_weights(options: TrainOptions, encoder: str, models_with: Mode
     return start
 
 
-def refuse_hparams(hparams: HparamsGiven, task: str) -> None:
-    """Raises OptionsError for hyper-parameters, which describe detectors."""
+def check_options(options: TrainOptions, hparams: HparamsGiven, task: str) -> None:
+    """Raises OptionsError for hyper-parameters and export formats, if they are of detectors alone."""
+    if options.evaluates:
+        class_formats_of(options.export, task)
     if hparams.network:
         raise OptionsError(
             f"--hparams apply to detectors only. Received {', '.join(hparams.network)} with the task {task}; "

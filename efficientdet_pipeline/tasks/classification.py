@@ -34,8 +34,8 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.class_setup import (
     ClassSetup,
     check_encoder_weights,
+    check_options,
     data_of,
-    refuse_hparams,
     variation_arguments,
 )
 from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, OF_SEGMENTATION, log_idle_options
@@ -60,7 +60,7 @@ class ClassificationTask:
     def image_size(self, name: str, options: TrainOptions, hparams: HparamsGiven) -> tuple[int, int]:
         """Returns height and width of the square that the network sees."""
         check_classifier_name(name)
-        refuse_hparams(hparams, self.name)
+        check_options(options, hparams, self.name)
         if not options.model.image_size:
             side = imagenet_config(name).image_size
             return side, side

@@ -25,8 +25,8 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.tasks.class_setup import (
     ClassSetup,
     check_encoder_weights,
+    check_options,
     data_of,
-    refuse_hparams,
     variation_arguments,
 )
 from efficientdet_pipeline.tasks.idle_options import OF_DETECTORS, log_idle_options
@@ -45,7 +45,7 @@ class SegmentationTask:
         """Returns height and width of the training canvas."""
         unet_config(name, options.segmentation, num_classes=2)
         _loss(options)
-        refuse_hparams(hparams, self.name)
+        check_options(options, hparams, self.name)
         if not options.model.image_size:
             return IMAGE_SIZE
         sides = [int(side) for side in options.model.image_size.split("x")]

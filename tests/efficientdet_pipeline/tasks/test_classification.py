@@ -40,6 +40,8 @@ def test_classification_task_follows_the_model_name() -> None:
     assert task.image_size("efficientnet-lite0", options(image_size="96"), HparamsGiven()) == (96, 96)
     with pytest.raises(OptionsError, match="must be one number"):
         task.image_size("efficientnet-lite0", options(image_size="96x64"), HparamsGiven())
+    with pytest.raises(OptionsError, match=r"formats of a classification must be .* Received 'tflite_nms'"):
+        task.image_size("efficientnet-lite0", options(formats="tflite_nms"), HparamsGiven())
     with pytest.raises(OptionsError, match="model_name of a classification must be one of"):
         task.image_size("efficientdet-d0", options(), HparamsGiven())
 
