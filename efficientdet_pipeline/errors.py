@@ -135,6 +135,7 @@ _MOUNT_GONE = {
 _OUT_OF_MEMORY = {"MemoryError", "ResourceExhaustedError"}
 # TensorFlow's messages about a record: damaged, or refused by an assertion, whose values follow in brackets.
 _FAULT = re.compile(r"(\w+ record at \d+)|assertion failed: \[([^\]]*)\](.*)")
+_DAMAGED_IMAGE = re.compile(r"Invalid (?:PNG|JPEG|GIF|WebP) data|Unknown image file format|Incomplete BMP content")
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
@@ -159,7 +160,14 @@ def exit_code_of(error: BaseException) -> ExitCode:
 
 def _fault_of_record(error: BaseException) -> str:
     """Returns what TensorFlow found to be wrong with a record; an empty text for another error."""
-    found = _FAULT.search(str(error)) if type(error).__name__ in ("DataLossError", "InvalidArgumentError") else None
+    if type(error).__name__ not in ("DataLossError", "InvalidArgumentError"):
+        return ""
+    damaged, found = _DAMAGED_IMAGE.search(str(error)), _FAULT.search(str(error))
+    if damaged:
+        return (
+            f"An image in the shards is damaged ({damaged[0]}). --mode=doctor --train_file_pattern='SHARDS-*' names "
+            "it; convert the images again without --no_verify, which leaves damaged ones out."
+        )
     if found and found[1]:
         return f"A shard is damaged or no TFRecord file ({found[1]}). --mode=verify --file_pattern='SHARDS-*' finds it."
     return f"{found[2]}{found[3]}" if found else ""

@@ -115,7 +115,7 @@ def painted_map(masks: tf.Tensor, class_ids: tf.Tensor, boxes: tf.Tensor, size: 
 def _parsed(serialized: tf.Tensor, *, skip_crowd: bool) -> tuple[Sample, tf.Tensor]:
     """Returns the image with its boxes, and its map; crowds stay in the map."""
     record = parse_record(serialized)
-    image = decode_record_image(record.encoded)
+    image = decode_record_image(record.encoded, record.file_name)
     masks = tf.io.parse_single_example(serialized, _MASKS)[keys.MASK].values
     semantic_map = painted_map(masks, record.class_ids, boxes_in_pixels(record, image), tf.shape(image)[:2])
     kept = without_crowd(record) if skip_crowd else record

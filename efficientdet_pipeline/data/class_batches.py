@@ -63,7 +63,7 @@ def parse_class_record(serialized: tf.Tensor, num_classes: int, columns: tf.Tens
         [f"A record has a class beyond the {num_classes} of the network. Image:", filename, labels],
     )
     with tf.control_dependencies([is_known]):
-        return ClassRecord(decode_record_image(parsed[keys.ENCODED]), tf.identity(column), filename)
+        return ClassRecord(decode_record_image(parsed[keys.ENCODED], filename), tf.identity(column), filename)
 
 
 def training_class_batches(

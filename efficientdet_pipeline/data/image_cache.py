@@ -100,7 +100,7 @@ def _decoded_images(files: tuple[str, ...], sizes: np.ndarray) -> Iterator[np.nd
       DataError: the size of an image differs from that in its record.
     """
     decoded = all_in_order(files).map(
-        lambda record: decode_record_image(parse_record(record).encoded),
+        lambda serialized: decode_record_image((record := parse_record(serialized)).encoded, record.file_name),
         num_parallel_calls=os.cpu_count() or 1,
         deterministic=True,
     )

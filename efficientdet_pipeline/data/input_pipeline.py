@@ -26,7 +26,7 @@ from efficientdet_pipeline.data.tfrecord_reader import (
     boxes_in_pixels,
     decode_record_image,
     index_records,
-    parse_evaluation_fields,
+    parse_difficult,
     parse_record,
 )
 from efficientdet_pipeline.errors import OptionsError
@@ -182,8 +182,7 @@ def evaluation_batches(
     @tf.autograph.experimental.do_not_convert
     def prepare(serialized: tf.Tensor) -> EvaluationBatch:
         record = parse_record(serialized)
-        fields = parse_evaluation_fields(serialized)
-        source = decode_record_image(record.encoded)
+        source = decode_record_image(record.encoded, record.file_name)
         image, scale = fit(source)
         return EvaluationBatch(
             image,
@@ -195,8 +194,8 @@ def evaluation_batches(
             record.is_crowd,
             record.areas,
             tf.shape(record.class_ids)[0],
-            fields.is_difficult,
-            fields.file_name,
+            parse_difficult(serialized),
+            record.file_name,
         )
 
     dataset = all_records(files, numbers)

@@ -68,7 +68,7 @@ def parse_semantic_record(serialized: tf.Tensor, classes: SemanticClasses) -> Se
         tf.strings.length(parsed[keys.SEGMENTATION]) > 0,
         ["A record has no semantic map; convert the data set with --include_masks. Image:", filename],
     )
-    image = decode_record_image(parsed[keys.ENCODED])
+    image = decode_record_image(parsed[keys.ENCODED], filename)
     with tf.control_dependencies([has_map]):
         values = decode_semantic_map(parsed[keys.SEGMENTATION])
     semantic_map = classes.columns(values)

@@ -113,11 +113,14 @@ class Record(NamedTuple):
     """(n,) bool."""
     areas: tf.Tensor
     """(n,) float32, area in square pixels; zeros if the record does not state it."""
+    file_name: tf.Tensor
+    """Scalar string; empty if the record does not state it."""
 
 
 _FEATURES = {
     keys.ENCODED: tf.io.FixedLenFeature((), tf.string),
     keys.SOURCE_ID: tf.io.FixedLenFeature((), tf.string, ""),
+    keys.FILENAME: tf.io.FixedLenFeature((), tf.string, ""),
     **{name: tf.io.VarLenFeature(tf.float32) for name in keys.BOX},
     keys.LABEL: tf.io.VarLenFeature(tf.int64),
     keys.IS_CROWD: tf.io.VarLenFeature(tf.int64),
@@ -144,36 +147,28 @@ def parse_record(serialized: tf.Tensor) -> Record:
         is_crowd=_of_length(parsed[keys.IS_CROWD], count) > 0,
         # google/automl's VOC writer stores the area as a fraction of the image; then the area of the box is used.
         areas=tf.where(areas > 1.0, areas, 0.0),
+        file_name=parsed[keys.FILENAME],
     )
 
 
-class EvaluationFields(NamedTuple):
-    """Fields of a record for evaluation, in addition to `Record`."""
-
-    file_name: tf.Tensor
-    """Scalar string; empty if the record does not state it."""
-    is_difficult: tf.Tensor
-    """(n,) bool; false if the record does not state it."""
-
-
-_EVALUATION_FEATURES = {
-    keys.FILENAME: tf.io.FixedLenFeature((), tf.string, ""),
+_DIFFICULT = {
     keys.DIFFICULT: tf.io.VarLenFeature(tf.int64),
     keys.LABEL: tf.io.VarLenFeature(tf.int64),
 }
 
 
-def parse_evaluation_fields(serialized: tf.Tensor) -> EvaluationFields:
-    """Returns the fields that `parse_record` leaves out, because training does not use them."""
-    parsed = tf.io.parse_single_example(serialized, _EVALUATION_FEATURES)
+def parse_difficult(serialized: tf.Tensor) -> tf.Tensor:
+    """Returns (n,) bool, which boxes are difficult; `parse_record` leaves it out, because training does not use it."""
+    parsed = tf.io.parse_single_example(serialized, _DIFFICULT)
     marks = tf.sparse.to_dense(parsed[keys.DIFFICULT])
-    count = tf.size(parsed[keys.LABEL].values)
-    return EvaluationFields(parsed[keys.FILENAME], _of_length(marks, count) > 0)
+    return _of_length(marks, tf.size(parsed[keys.LABEL].values)) > 0
 
 
-def decode_record_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns an image of any format as (h, w, 3) uint8."""
-    return decode_image(encoded)
+def decode_record_image(encoded: tf.Tensor, name: tf.Tensor | str = "") -> tf.Tensor:
+    """Returns an image of any format as (h, w, 3) uint8; a warning names a JPEG without much of its data."""
+    from efficientdet_pipeline.data.damaged_images import warn_if_damaged
+
+    return warn_if_damaged(decode_image(encoded), encoded, tf.convert_to_tensor(name))
 
 
 class SampleReader:
@@ -189,7 +184,7 @@ class SampleReader:
         record = parse_record(self._read(number))
         if self._skip_crowd:
             record = without_crowd(record)
-        image = self._cache(number) if self._cache else decode_record_image(record.encoded)
+        image = self._cache(number) if self._cache else decode_record_image(record.encoded, record.file_name)
         return Sample(image, boxes_in_pixels(record, image), record.class_ids)
 
 

@@ -39,7 +39,7 @@ def validation_batches(
     @tf.autograph.experimental.do_not_convert
     def prepare(serialized: tf.Tensor) -> tuple[tf.Tensor, GroundTruth]:
         record = without_crowd(parse_record(serialized))
-        source = decode_record_image(record.encoded)
+        source = decode_record_image(record.encoded, record.file_name)
         image, _ = fit_to_canvas(source, config)
         boxes = fit_boxes_to_canvas(record.boxes_unit, tf.shape(source), config)
         return image, GroundTruth(boxes, tf.gather(other_ids, record.class_ids))

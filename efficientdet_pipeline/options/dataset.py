@@ -133,8 +133,8 @@ class ConversionOptions(Options):
     )
     no_verify: bool = option(
         False,
-        "Do not decode images that need no change; read only their headers. Faster, but damaged images are "
-        "found only during training.",
+        "Do not decode images that need no change; read only their headers and ends. Faster, but files damaged inside "
+        "are kept: training warns of a JPEG whose data end early, and stops at an image that cannot be decoded.",
         shapes=True,
     )
     include_masks: bool = option(False, "Write the instance masks of the dataset to the records.", shapes=True)

@@ -282,7 +282,7 @@ def draw_predictions(evaluator: Evaluator, network: Network, *, count: int) -> l
     drawn = []
     for serialized in all_records(evaluator.files).take(count):
         record = parse_record(serialized)
-        source = decode_record_image(record.encoded)
+        source = decode_record_image(record.encoded, record.file_name)
         image, scale = fit_to_canvas(source, network.config)
         found = per_image(evaluator.detect(image[None], scale[None], np.array([source.shape[:2]], np.int32)))[0]
         ids = [evaluator.truth.class_ids.get(int(class_id), int(class_id)) for class_id in record.class_ids.numpy()]
