@@ -47,6 +47,9 @@ class Adam(keras.optimizers.Adam):
         if self.is_fused:
             step = tf.cast(self.iterations + 1, tf.float32)
             learning_rate = learning_rate * tf.sqrt(1.0 - self.beta_2**step) / (1.0 - self.beta_1**step)
+            # As tensors of the step: as numbers, they would be five operations of each variable.
+            numbers = {"beta1": self.beta_1, "beta2": self.beta_2, "epsilon": self.epsilon, "zero": 0.0}
+            self._constants = {name: tf.constant(number) for name, number in numbers.items()}
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
@@ -55,17 +58,18 @@ class Adam(keras.optimizers.Adam):
             super().update_step(gradient, variable, learning_rate)
             return
         index = self._get_variable_index(variable)
+        zero = self._constants["zero"]
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
             # Powers of zero leave the learning rate as it is.
-            beta1_power=0.0,
-            beta2_power=0.0,
+            beta1_power=zero,
+            beta2_power=zero,
             lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
+            beta1=self._constants["beta1"],
+            beta2=self._constants["beta2"],
+            epsilon=self._constants["epsilon"],
             grad=tf.cast(gradient, tf.float32),
         )
 

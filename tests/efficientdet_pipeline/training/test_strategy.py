@@ -78,3 +78,4 @@ def test_strategy_sums_gradients_in_a_fixed_order() -> None:
     settings = context.context().function_call_options.config_proto_serialized
     rewriting = tf.compat.v1.ConfigProto.FromString(settings).graph_options.rewrite_options
     assert rewriting.memory_optimization == rewriting.NO_MEM_OPT
+    assert rewriting.meta_optimizer_iterations == rewriting.ONE
