@@ -13,6 +13,7 @@ from tfrmod import fileio, publish
 from tfrmod.annotated_image import AnnotatedImage
 from tfrmod.archive import folder_fingerprint
 from tfrmod.convert import ConvertOptions, convert
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.example import decode_example
 from tfrmod.fileio import waiting_lock
@@ -122,7 +123,7 @@ def _check_unknown_files(prefix: Path) -> None:
         unknown += [path.name for path in others if path.exists()]
     if unknown:
         raise DatasetError(
-            f"{prefix.parent} has {len(unknown)} files with that prefix that are in no manifest ({unknown[0]} for "
+            f"{prefix.parent} has {counted(len(unknown), 'file')} with that prefix in no manifest ({unknown[0]} for "
             "one); the new files would mix with them or replace them. Move them away, or choose another prefix."
         )
 

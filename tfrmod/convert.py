@@ -13,6 +13,7 @@ from tfrmod import chunk_store, fileio, publish
 from tfrmod.archive import folder_fingerprint
 from tfrmod.class_names import spelling_problems
 from tfrmod.convert_options import ConvertOptions
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.fileio import waiting_lock
 from tfrmod.manifest import CONVERTER, ImageSizes, Manifest
@@ -187,10 +188,10 @@ class _Conversion:
         num_usable = len(validated.positions)
         if not num_usable:
             where = self.settings.folder
-            return f"None of the {len(entries)} images in {where} can be used. {_first_problems(log)}"
+            return f"Of {counted(len(entries), 'image')} in {where}, none can be used. {_first_problems(log)}"
         if validated.boxes_per_class or validated.has_segmentation or self.listing.is_unlabelled:
             return ""
-        return f"None of the {num_usable} images has an object that can be used. {_first_problems(log)}"
+        return f"Of {counted(num_usable, 'image')}, none has an object that can be used. {_first_problems(log)}"
 
     def _class_ids(self, validated: ValidatedDataset, log: ProblemLog) -> dict[str, int]:
         """Returns {class name: id}, in the order of the ids."""

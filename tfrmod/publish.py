@@ -13,6 +13,7 @@ from typing import Any
 
 from tfrmod import fileio
 from tfrmod import manifest as hparams
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.manifest import CONVERTER, FILE_NAME, SPLITS, Manifest
 
@@ -44,7 +45,7 @@ def check_unknown_files(output_dir: Path) -> None:
     found = sorted(path.name for pattern in patterns for path in output_dir.glob(pattern) if path.name not in known)
     if found:
         raise DatasetError(
-            f"{output_dir} has {len(found)} files that are in no manifest there ({found[0]} for one), and the new "
+            f"{output_dir} has {counted(len(found), 'file')} in no manifest there ({found[0]} for one), and the new "
             "shards and lists would mix with them or replace them. Move them away, or name another folder."
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfrmod import example as keys
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.exif import UPRIGHT
 from tfrmod.image_file import CheckedImage, check_image
@@ -130,7 +131,7 @@ def _objects(number: int, entry: Mapping[str, Any]) -> list[_Object]:
     if not len(boxes) == len(labels) == len(masks):
         raise DatasetError(
             f"{where} ({entry['image_path']}) must have one label for each box, and one mask if any. It has "
-            f"{len(boxes)} boxes, {len(labels)} labels and {len(masks)} masks."
+            f"{counted(len(boxes), 'box')}, {counted(len(labels), 'label')} and {counted(len(masks), 'mask')}."
         )
     objects = []
     for box, label, mask in zip(boxes, labels, masks, strict=True):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tfrmod.convert_options import ConvertOptions
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.manifest import SPLITS
 from tfrmod.near_duplicates import Objects, twin_groups
@@ -171,7 +172,7 @@ def _skewed(
     for name, part, size in zip(SPLITS, parts, sizes, strict=True):
         message = ""
         if size >= _FEW and not size / _SKEWED <= len(part) <= size * _SKEWED:
-            message = f"{len(part)} images, where {size} were due"
+            message = f"{counted(len(part), 'image')}, where {size} were due"
         elif name != "train" and images.num_objects is not None and min(len(part), len(parts[0])) >= _FEW:
             here, there = (float(images.num_objects[ranks].mean()) for ranks in (part, parts[0]))
             if max(here, there) > _SKEWED * min(here, there):

@@ -29,6 +29,7 @@ from efficientdet_pipeline.inference.class_predictor import model_predictor
 from efficientdet_pipeline.inference.probabilities import Probabilities, canvas_probabilities, load_probabilities
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import GateOptions
+from tfrmod.counted import counted
 
 _ROUNDS = 5
 
@@ -63,7 +64,7 @@ class ClassGate:
         ]
         (image,) = spread_images(self.files, 1)
         first = self._evaluation(checkpoint)
-        logging.info("Measuring the artifacts on %d validation images.", first.num_images)
+        logging.info("Measuring the artifacts on %s.", counted(first.num_images, "validation image"))
         known = {id(checkpoint): first}
 
         def evaluate(predict: Probabilities) -> Mapping[str, Any]:

@@ -34,6 +34,7 @@ from efficientdet_pipeline.json_fields import object_field, text_field
 from efficientdet_pipeline.models.weights import TrainedWeights
 from efficientdet_pipeline.options.export import GateOptions
 from efficientdet_pipeline.runs import metadata
+from tfrmod.counted import counted
 
 STRETCHED = " (stretched)"
 """Suffix of an artifact's name when images are stretched as in MediaPipe, unlike in training."""
@@ -68,7 +69,7 @@ class ExportGate:
 
     def measure(self, folder: Path, formats: Sequence[ExportFormat], decibels: Decibels) -> GateReport:
         """Returns AP, size and latency of the artifacts in a folder, and of the checkpoint."""
-        logging.info("Measuring the artifacts on %d validation images.", len(self.samples))
+        logging.info("Measuring the artifacts on %s.", counted(len(self.samples), "validation image"))
         checkpoint = self.checkpoint
         artifacts: list[Artifact[Predictor]] = []
         for each in formats:

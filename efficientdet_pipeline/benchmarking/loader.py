@@ -26,6 +26,7 @@ from efficientdet_pipeline.data.tfrecord_reader import RecordReader, SampleReade
 from efficientdet_pipeline.models.build import Network
 from efficientdet_pipeline.options.benchmark import BenchmarkOptions
 from tfrmod import example as keys
+from tfrmod.counted import counted
 
 FULL_PIPELINE = "batching and normalising"
 """The last stage: the full pipeline."""
@@ -170,10 +171,10 @@ def measure_loader(options: BenchmarkOptions, shards: Shards, network: Network, 
     cores = os.cpu_count() or 1
     whole, alone = speeds[FULL_PIPELINE], speeds[DECODE_BASELINE]
     height, width = config.image_size
-    print(f"{config.name}, {width}x{height} pixels, batches of {batch_size}, {shards.num_train} images:")
+    print(f"{config.name}, {width}x{height} pixels, batches of {batch_size}, {counted(shards.num_train, 'image')}:")
     print(
         f"  {whole.images_per_second:,.0f} images per second, {whole.images_per_second / cores:,.0f} per core "
-        f"({cores} cores)"
+        f"({counted(cores, 'core')})"
     )
     print(f"  {whole.ratio:.2f} of decoding alone ({alone.images_per_second:,.0f} per second)")
     print(f"  {whole.cpu_ratio:.2f} of it in CPU time, which other programs hardly affect")

@@ -56,7 +56,9 @@ def evaluate(options: EvalOptions, hparams: HparamsGiven) -> dict[str, object]:
         limit=given.eval_samples,
         made=shards.made,
     )
-    evaluator = detector.evaluator(truth, batch_size=options.images_per_batch, members=members, shown=shown)
+    evaluator = detector.evaluator(
+        truth, batch_size=options.batch_size or EvalOptions.batch_size, members=members, shown=shown
+    )
     detected = evaluator.collect()
     if options.subject.testdev_dir:
         write_test_dev(options.subject.testdev_dir, detected[1], name=detector.name, label_map=detector.label_map)

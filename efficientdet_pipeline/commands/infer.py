@@ -15,6 +15,7 @@ from efficientdet_pipeline.inference.sinks import SinkWriter, build_sinks
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.infer import InferOptions, is_video
 from efficientdet_pipeline.options.parser import Sources
+from tfrmod.counted import counted
 
 DETECTIONS = "detections.json"
 
@@ -48,7 +49,7 @@ def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:
         leave=False,
         disable=not is_terminal(),
     )
-    for path, image, found in detector.detect_each(pixels, options.images_per_batch):
+    for path, image, found in detector.detect_each(pixels, options.batch_size or InferOptions.batch_size):
         writer.write(path, image, found)
         shown = detector.thresholds.above(found)
         logging.info("%s: %s", path, count_classes(shown, detector.label_map) or _nothing(found, detector))
@@ -57,9 +58,10 @@ def infer_images(options: InferOptions, hparams: HparamsGiven) -> None:
     writer.close()
     if num_empty:
         logging.info(
-            "%d images have no detections above the threshold; a lower --min_score_thresh keeps more.", num_empty
+            "Without detections above the threshold: %s; a lower --min_score_thresh keeps more.",
+            counted(num_empty, "image"),
         )
-    logging.info("%d images: %s in %s", num_read, ", ".join(options.result_names()), folder)
+    logging.info("%s: %s in %s", counted(num_read, "image"), ", ".join(options.result_names()), folder)
 
 
 def _nothing(found: ImageDetections, detector: LoadedDetector) -> str:

@@ -20,6 +20,7 @@ from efficientdet_pipeline.options.infer import InferOptions
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
 from efficientdet_pipeline.visualize.semantic_map import overlay_classes
 from tfrmod import fileio
+from tfrmod.counted import counted
 
 CLASSES = "classes.json"
 TOP = 5
@@ -77,7 +78,7 @@ def infer_segmentation(options: InferOptions, predictor: ClassPredictor) -> None
         shares = (f"{each['category_name']} {each['area'] / class_map.size:.1%}" for each in found)
         logging.info("%s: %s", path, ", ".join(shares) or "background alone")
     fileio.write_file(folder / SEGMENTS, json.dumps(segments, ensure_ascii=False) + "\n")
-    logging.info("%d images: overlays, %s/ and %s in %s", num_read, MASKS, SEGMENTS, folder)
+    logging.info("%s: overlays, %s/ and %s in %s", counted(num_read, "image"), MASKS, SEGMENTS, folder)
 
 
 def infer_classes(options: InferOptions, predictor: ClassPredictor, network: ClassificationNetwork) -> None:
@@ -92,7 +93,7 @@ def infer_classes(options: InferOptions, predictor: ClassPredictor, network: Cla
         found.append({"image": str(path), "classes": [each._asdict() for each in classes]})
         logging.info("%s: %s %.1f%%", path, classes[0].name, 100 * classes[0].score)
     fileio.write_file(folder / CLASSES, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    logging.info("%d images: %s in %s", len(found), CLASSES, folder)
+    logging.info("%s: %s in %s", counted(len(found), "image"), CLASSES, folder)
 
 
 def _watched(images: list[Path], options: InferOptions) -> Iterator[tuple[Path, np.ndarray]]:

@@ -12,6 +12,7 @@ from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.options.verify import VerifyOptions
 from efficientdet_pipeline.runs.run_dir import find_run
 from tfrmod import verify_shards
+from tfrmod.counted import counted
 from tfrmod.manifest import FILE_NAME, Manifest, shard_files
 from tfrmod.patterns import escape_path
 from tfrmod.tfrecord_io import ShardInfo
@@ -66,7 +67,8 @@ def _by_pattern(pattern: str) -> Mapping[str, Tasks]:
     known = verify_shards.known_shards(files)
     missing = verify_shards.missing_shards(files, pattern)
     if len(known) < len(files):
-        logging.info("%d files are in no manifest: only their record checksums are verified.", len(files) - len(known))
+        unknown = counted(len(files) - len(known), "file")
+        logging.info("In no manifest, and verified by record checksums alone: %s.", unknown)
     return {pattern: [(path, known.get(path)) for path in sorted([*files, *missing])]}
 
 
@@ -78,9 +80,8 @@ def _num_workers(tasks: Tasks, asked: int) -> int:
 def _tell(name: str, reports: list[verify_shards.ShardReport]) -> None:
     num_bad = sum(bool(report.faults) for report in reports)
     verdict = f"{num_bad} DAMAGED" if num_bad else "intact"
-    logging.info(
-        "%-5s %d shards, %d records: %s", name, len(reports), sum(each.num_records for each in reports), verdict
-    )
+    records = counted(sum(each.num_records for each in reports), "record")
+    logging.info("%-5s %s, %s: %s", name, counted(len(reports), "shard"), records, verdict)
     for report in reports:
         for fault in report.faults[:FAULTS_SHOWN]:
             logging.warning("%s: %s", report.path, fault)

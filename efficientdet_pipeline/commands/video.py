@@ -18,6 +18,7 @@ from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.infer import DrawingOptions, InferOptions, VideoOptions
 from efficientdet_pipeline.options.parser import Sources
 from efficientdet_pipeline.visualize.boxes import draw_detections
+from tfrmod.counted import counted
 
 Draw = Callable[[np.ndarray, ImageDetections], np.ndarray]
 
@@ -81,7 +82,7 @@ def _detect(
     with tqdm(total=expected or None, unit="frame", leave=False, disable=not is_terminal()) as progress:
         count = detect_video(source, drawn, sink, max_frames=max_frames or None)
     rate = max(1, count - 1) / (time.perf_counter() - began)
-    logging.info("%d frames, %.1f frames per second after the first one.", count, rate)
+    logging.info("%s, %.1f frames per second after the first one.", counted(count, "frame"), rate)
 
 
 def drawing(options: DrawingOptions, label_map: Mapping[int, str]) -> Draw:

@@ -10,6 +10,7 @@ from efficientdet_pipeline.options.dataset import DatasetOptions
 from efficientdet_pipeline.options.label_map import LabelMapValue, read_label_map
 from efficientdet_pipeline.options.schema import declarations
 from tfrmod import convert, manifest
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.problems import CODES, FAULTS
 
@@ -105,15 +106,16 @@ def log_summary(converted: manifest.Manifest, problems: Path) -> None:
     for name, split in converted.splits.items():
         met = [f"{label} {count:,}" for label, count in split.boxes_per_class.items() if count]
         classes = ", ".join(met[:CLASSES_NAMED]) + (f" … {len(met)} classes" if len(met) > CLASSES_NAMED else "")
+        images = counted(split.num_images, "image")
         if converted.options.get("semantic"):
-            logging.info("%-5s %d images with semantic maps", name, split.num_images)
+            logging.info("%-5s %s with semantic maps", name, images)
             continue
         if converted.options.get("image_classes"):
-            logging.info("%-5s %d images (%s)", name, split.num_images, classes)
+            logging.info("%-5s %s (%s)", name, images, classes)
             continue
         empty = f", {split.num_negatives} without objects" if split.num_negatives else ""
         by_class = f" ({classes})" if classes else ""
-        logging.info("%-5s %d images%s, %d boxes%s", name, split.num_images, empty, split.num_boxes, by_class)
+        logging.info("%-5s %s%s, %s%s", name, images, empty, counted(split.num_boxes, "box"), by_class)
     for code, problem in converted.problems.items():
         level = logging.WARNING if code in FAULTS else logging.INFO
         logging.log(level, "%d × %s: %s", problem.count, CODES[code], _few(problem.files))

@@ -16,6 +16,7 @@ from efficientdet_pipeline.options.training import TrainOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
+from tfrmod.counted import counted
 from tfrmod.manifest import max_instances
 
 NAMES_IN_SHARDS = "class_names_in_shards"
@@ -127,7 +128,8 @@ def _given_shards(options: TrainOptions, hparams: HparamsGiven) -> Shards:
         _refuse_crowds(options.train_file_pattern)
     label_map = _given_names(options, hparams, train)
     boxes = ", ".join(f"{name} {count:,}" for name, count in train.boxes_per_class.items())
-    logging.info("train %d images, %s", train.num_images, f"{train.num_boxes} boxes ({boxes})" if boxes else "no boxes")
+    has = f"{counted(train.num_boxes, 'box')} ({boxes})" if boxes else "no boxes"
+    logging.info("train %s, %s", counted(train.num_images, "image"), has)
     return Shards(
         train=tuple(str(path) for path in train.files),
         val=tuple(str(path) for path in val),

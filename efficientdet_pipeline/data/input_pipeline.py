@@ -33,6 +33,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.loader import LoaderOptions
 from efficientdet_pipeline.options.training import TrainOptions
+from tfrmod.counted import counted
 
 # image (h, w, 3) uint8 → canvas (H, W, 3) float32, original pixels per canvas pixel
 Fit = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -349,7 +350,10 @@ def _cached(
             option="cache",
         )
     logging.info(
-        "Decoding %d images once, %.2f GB, cached %s.", len(contents.sizes), needed / 1e9, _CACHE_LOCATIONS[kind]
+        "Decoding %s once, %.2f GB, cached %s.",
+        counted(len(contents.sizes), "image"),
+        needed / 1e9,
+        _CACHE_LOCATIONS[kind],
     )
     if kind == "memory":
         return image_cache.cache_in_memory(files, contents.sizes)

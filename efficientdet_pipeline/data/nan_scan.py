@@ -10,6 +10,8 @@ from efficientdet.assigners import assign_targets
 from efficientdet.config import DetectorConfig
 from efficientdet.types import GroundTruth, Tensor, TensorTree
 
+from tfrmod.counted import counted
+
 MAX_LISTED = 100
 
 
@@ -39,11 +41,12 @@ class NanScan:
         return not self.num_findings
 
     def __str__(self) -> str:
-        seen = f"{self.num_images} images, {self.num_boxes} boxes, {self.num_without_boxes} images without a box"
+        images, boxes = counted(self.num_images, "image"), counted(self.num_boxes, "box")
+        seen = f"{images}, {boxes}, {counted(self.num_without_boxes, 'image')} without a box"
         if self.is_clean:
             return f"{seen}: every number is finite."
         first = "; ".join(f"batch {batch}, image {row}: {what}" for batch, row, what in self.findings[:5])
-        return f"{seen}: {self.num_findings} findings, {first}."
+        return f"{seen}: {counted(self.num_findings, 'finding')}, {first}."
 
     def add(self, batch: int, row: int, what: str) -> None:
         """Adds a finding."""

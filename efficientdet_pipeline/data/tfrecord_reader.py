@@ -151,10 +151,7 @@ def parse_record(serialized: tf.Tensor) -> Record:
     )
 
 
-_DIFFICULT = {
-    keys.DIFFICULT: tf.io.VarLenFeature(tf.int64),
-    keys.LABEL: tf.io.VarLenFeature(tf.int64),
-}
+_DIFFICULT = {name: tf.io.VarLenFeature(tf.int64) for name in (keys.DIFFICULT, keys.LABEL)}
 
 
 def parse_difficult(serialized: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ import numpy as np
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue, Severity
 from efficientdet_pipeline.doctor.issue_types import make_issue
+from tfrmod.counted import counted
 
 _GIANT = 0.95
 _SAME = 0.95
@@ -132,8 +133,8 @@ def _crowded(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
                 code,
                 count=len(crowded),
                 of=len(counts),
-                files=[f"{stats.file(image_index)} ({counts[image_index]} boxes)" for image_index in crowded.tolist()],
-                detail=f"Up to {most} boxes, where {limit} are kept.",
+                files=[f"{stats.file(index)} ({counted(counts[index], 'box')})" for index in crowded.tolist()],
+                detail=f"Up to {counted(most, 'box')}, where {limit} are kept.",
                 most=most,
                 limit=limit,
             )

@@ -5,6 +5,7 @@ import numpy as np
 from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.issue import Issue
 from efficientdet_pipeline.doctor.issue_types import make_issue
+from tfrmod.counted import counted
 
 _RARE = 30
 _IMBALANCE = 10
@@ -30,7 +31,7 @@ def check(stats: DatasetStats, plan: Plan) -> list[Issue | None]:
 def _no_boxes(stats: DatasetStats) -> Issue | None:
     train = stats.splits.get("train", ())
     has_boxes = stats.is_sample or any(seen.image.objects for seen in train)
-    return make_issue("no_boxes", count=int(not has_boxes), detail=f"It holds {len(train):,} images.")
+    return make_issue("no_boxes", count=int(not has_boxes), detail=f"It holds {counted(len(train), 'image')}.")
 
 
 def _only_crowds(stats: DatasetStats, plan: Plan) -> Issue | None:

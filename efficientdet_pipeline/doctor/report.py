@@ -14,6 +14,7 @@ from efficientdet_pipeline.doctor.dataset_stats import DatasetStats, Plan
 from efficientdet_pipeline.doctor.fix import FixedDataset
 from efficientdet_pipeline.doctor.issue import Issue, Severity, worst_severity
 from tfrmod import fileio
+from tfrmod.counted import counted
 
 VERSION = 1
 _WIDTH = 100
@@ -114,10 +115,10 @@ def describe_fixed_dataset(fixed: FixedDataset) -> str:
         "for validation; divide the images by scene, in two lists of your own."
     )
     return (
-        f"The corrected copy holds {fixed.num_images:,} images and {fixed.num_boxes:,} boxes. Left out: "
-        f"{fixed.num_left_out:,} images that cannot be used, and "
-        f"{fixed.num_boxes_dropped:,} boxes that are duplicates or mark a crowd. "
-        f"Moved from validation to training: {fixed.num_moved:,} images.{kept if fixed.num_alike_kept else ''}"
+        f"The corrected copy holds {counted(fixed.num_images, 'image')} and {counted(fixed.num_boxes, 'box')}. Left "
+        f"out as unusable: {counted(fixed.num_left_out, 'image')}; as duplicates or crowds: "
+        f"{counted(fixed.num_boxes_dropped, 'box')}. "
+        f"Moved from validation to training: {counted(fixed.num_moved, 'image')}.{kept if fixed.num_alike_kept else ''}"
     )
 
 
@@ -140,10 +141,11 @@ def _as_object(each: Issue) -> dict[str, Any]:
 def _inventory(stats: DatasetStats) -> str:
     parts = ", ".join(f"{len(part):,} {name}" for name, part in stats.splits.items())
     unusable = stats.num_files - len(stats.images)
-    left_out = f" of {stats.num_files:,}" if unusable > 0 else ""
+    images = f"{len(stats.images):,} of " if unusable > 0 else ""
+    images += counted(max(stats.num_files, len(stats.images)), "image")
     boxes = stats.boxes
     parts = f" ({parts})" if parts else ""
-    return f"{len(stats.images):,}{left_out} images{parts}, {len(boxes.name):,} boxes, {len(boxes.names)} classes."
+    return f"{images}{parts}, {counted(len(boxes.name), 'box')}, {counted(len(boxes.names), 'class')}."
 
 
 def _canvas(plan: Plan) -> str:
@@ -201,7 +203,5 @@ def _summary(issues: Sequence[Issue]) -> str:
     if not issues:
         return "No issues found."
     counts = {severity: sum(each.severity == severity for each in issues) for severity in reversed(Severity)}
-    text = [
-        f"{count} {severity.name.lower()}{'s' if count != 1 else ''}" for severity, count in counts.items() if count
-    ]
+    text = [counted(count, severity.name.lower()) for severity, count in counts.items() if count]
     return f"{', '.join(text)}."

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfrmod.counted import counted
+
 _MAX_UNDEFINED = 10
 """Classes up to which undefined ones are listed, too."""
 
@@ -25,7 +27,7 @@ def format_class_metrics(metrics: Mapping[str, Any], numbers: Sequence[str], col
         values = (f"{_number(table[name]):>{len(title)}}" for title, table in tables.items())
         lines.append("  ".join([f"{name:<{width}}", *values]))
     left = len(first) - len(names)
-    return "\n".join([*lines, *([f"Not listed: {left} classes without a value."] if left else [])])
+    return "\n".join([*lines, *([f"Not listed: {counted(left, 'class')} without a value."] if left else [])])
 
 
 def _number(value: float) -> str:

@@ -14,6 +14,7 @@ from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from efficientdet_pipeline.system import cache_folder
 from tfrmod import manifest
+from tfrmod.counted import counted
 from tfrmod.urls import redact_url
 
 
@@ -91,6 +92,6 @@ def _converted(options: EvalOptions, task: str) -> EvaluationShards:
     name = next(name for name in ("val", "test", "train") if name in has_own)
     split = made.splits[name]
     which = "all" if has_own == {"train"} else f"the {name} split with"
-    about = f"{which} {split.num_images} images of {redact_url(given.val_dataset)}"
+    about = f"{which} {counted(split.num_images, 'image')} of {redact_url(given.val_dataset)}"
     logging.info("Evaluating on %s.", about)
     return EvaluationShards([made.folder / shard.name for shard in split.files], None, about)

@@ -8,6 +8,7 @@ from absl import logging
 from efficientdet_pipeline.evaluation.detections_file import write_submission
 from efficientdet_pipeline.inference.results import ImageDetections
 from efficientdet_pipeline.options.known_label_maps import KNOWN_LABEL_MAPS
+from tfrmod.counted import counted
 
 
 def write_test_dev(
@@ -33,8 +34,8 @@ def write_test_dev(
         )
     path = write_submission(Path(folder).expanduser(), detected, algorithm=name)
     logging.info(
-        "Detections in %d images are in %s. Metrics are not computed: COCO does not publish the ground truth.",
-        len(detected),
+        "Detections in %s are in %s. Metrics are not computed: COCO does not publish the ground truth.",
+        counted(len(detected), "image"),
         path,
     )
     return path

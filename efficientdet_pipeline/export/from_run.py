@@ -27,6 +27,7 @@ from efficientdet_pipeline.options.schema import replace
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder
 from tfrmod import manifest
+from tfrmod.counted import counted
 
 _METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "mIoU", "pixel_accuracy")
 """Metrics of the model card, those of maps only of a detector with the head segmentation."""
@@ -111,7 +112,9 @@ def calibration_images(run: RunFolder | None, count: int, *, pattern: str = "") 
     images = spread_images(files, count)
     if len(images) < count:
         logging.warning(
-            "Calibrating on %d images: the shards contain no more (calibration_images=%d).", len(images), count
+            "Calibrating on %s: the shards contain no more (calibration_images=%d).",
+            counted(len(images), "image"),
+            count,
         )
     return images
 
@@ -160,7 +163,7 @@ def _data(about: Mapping[str, Any]) -> str:
         return str(about.get("url") or "")
     splits = ", ".join(f"{name} {counts[name]:,}" for name in ("train", "val", "test") if counts.get(name))
     source = about.get("url") or "an unknown source"
-    return f"{counts['total']:,} images from {source} ({splits})."
+    return f"{counted(counts['total'], 'image')} from {source} ({splits})."
 
 
 def _start(about: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from efficientdet_pipeline.inference.extras import import_extra
 from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.options.infer import STREAMS
 from efficientdet_pipeline.runs.output_files import check_output_files, note_output_files
+from tfrmod.counted import counted
 from tfrmod.urls import redact_url
 
 _DEFAULT_RATE = 25.0
@@ -240,7 +241,7 @@ def detect_video(
             if sink is not None:
                 sink.discard()
             raise
-        logging.info("Stopped by Ctrl-C after %d frames.", count)
+        logging.info("Stopped by Ctrl-C after %s.", counted(count, "frame"))
     if sink is not None:
         sink.close()
     return count

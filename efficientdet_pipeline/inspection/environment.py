@@ -10,6 +10,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from efficientdet_pipeline.options.help import PACKAGE, checkout_project, version_text
 from efficientdet_pipeline.system import free_memory
+from tfrmod.counted import counted
 
 _REQUIRED = ""
 
@@ -102,7 +103,7 @@ def _machine() -> dict[str, str]:
     devices = [device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices()]
     found = {
         "system": platform.platform(),
-        "processor": f"{os.cpu_count()} cores, {free_memory() / 2**30:.1f} GiB of memory available",
+        "processor": f"{counted(os.cpu_count() or 1, 'core')}, {free_memory() / 2**30:.1f} GiB of memory available",
         "backend": keras.backend.backend(),
         "TensorFlow's devices": ", ".join(devices),
     }

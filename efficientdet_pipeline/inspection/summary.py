@@ -7,6 +7,7 @@ from absl import logging
 from efficientdet_pipeline.errors import DataError
 from efficientdet_pipeline.inspection.report import PAGE
 from efficientdet_pipeline.inspection.stats import InspectionStats
+from tfrmod.counted import counted
 
 MAX_DAMAGED, MAX_CLASSES = 3, 8
 
@@ -22,13 +23,17 @@ def log_summary(contents: InspectionStats, folder: Path, num_samples: int) -> No
         classes = [f"{contents.label_map[class_id]} {count:,}" for class_id, count in boxes.most_common(MAX_CLASSES)]
         classes += [f"{len(boxes) - len(classes):,} more classes"] if len(boxes) > len(classes) else []
         logging.info(
-            "%s: %d images, %d of them without objects, %d boxes (%s)",
-            *(split.name, split.num_images, split.num_negatives, split.num_boxes, ", ".join(classes) or "none"),
+            "%s: %s, %d of them without objects, %s (%s)",
+            split.name,
+            counted(split.num_images, "image"),
+            split.num_negatives,
+            counted(split.num_boxes, "box"),
+            ", ".join(classes) or "none",
         )
-        odd = ", ".join(f"{count:,} boxes {what}" for what, count in split.unusual.items())
+        odd = ", ".join(f"{counted(count, 'box')} {what}" for what, count in split.unusual.items())
         if odd:
             logging.warning("%s: %s.", split.name, odd)
-    logging.info("%d samples, sheets and charts are in %s", num_samples, folder)
+    logging.info("%s, sheets and charts are in %s", counted(num_samples, "sample"), folder)
     logging.info("HTML page:  %s", folder / PAGE)
     damaged = contents.damaged
     if damaged:

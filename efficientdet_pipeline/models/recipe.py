@@ -13,6 +13,7 @@ import numpy as np
 
 from efficientdet_pipeline.models.canvas import Canvas
 from efficientdet_pipeline.options.hparams import hparam_text
+from tfrmod.counted import counted
 
 MANY_IMAGES = 5_000
 """Number of training images from which google/automl's defaults are kept: they are made for long runs."""
@@ -194,7 +195,7 @@ def choose_recipe(facts: DatasetFacts) -> Recipe:
     epochs = _num_epochs(facts)
     choices = [
         _image_size(facts),
-        Choice("batch_size", _batch_size(facts), f"{_count(_steps_an_epoch(facts), 'step')} an epoch from few images"),
+        Choice("batch_size", _batch_size(facts), f"{counted(_steps_an_epoch(facts), 'step')} an epoch from few images"),
         epochs,
     ]
     choices += _optimizer(facts, int(epochs.value))
@@ -225,7 +226,7 @@ def _num_epochs(facts: DatasetFacts) -> Choice:
     return Choice(
         "num_epochs",
         epochs,
-        f"{_count(epochs * a_epoch, 'step')}, {_count(facts.num_images, 'image')}; the target is about {steps:,}",
+        f"{counted(epochs * a_epoch, 'step')}, {counted(facts.num_images, 'image')}; the target is about {steps:,}",
     )
 
 
@@ -235,10 +236,6 @@ def _steps_an_epoch(facts: DatasetFacts) -> int:
 
 def _batch_size(facts: DatasetFacts) -> int:
     return facts.batch_size or min(BATCH_OF_FEW if facts.num_images < FEW_IMAGES else BATCH_SIZE, facts.num_images)
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _optimizer(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
@@ -254,7 +251,8 @@ def _optimizer(facts: DatasetFacts, num_epochs: int) -> list[Choice]:
         ]
     rate, reason = 0.032, "half of it gives a lower AP in the same number of steps"
     if facts.start is Start.BACKBONE and num_steps <= SHORT_RUN:
-        rate, reason = 0.064, f"with {_count(num_steps, 'step')} from an ImageNet backbone, half of it gives a lower AP"
+        steps = counted(num_steps, "step")
+        rate, reason = 0.064, f"with {steps} from an ImageNet backbone, half of it gives a lower AP"
     return [
         Choice(
             "optimizer", "adam", "neck and heads start from random weights, which SGD does not train in a short run"

@@ -183,11 +183,6 @@ class EvalOptions(ModeOptions):
                 option="val_dataset",
             )
 
-    @property
-    def images_per_batch(self) -> int:
-        """Returns the batch size; of `auto`, which options shared with a training may have, the default."""
-        return self.batch_size or 8
-
     def without_effect(self) -> dict[str, str]:
         """Returns the options that do not apply to the subject."""
         found: dict[str, str] = {}

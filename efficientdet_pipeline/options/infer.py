@@ -164,11 +164,6 @@ class InferOptions(DetectorOptions):
         check(self.batch_size >= 0, "batch_size", self.batch_size, "at least 1, or auto", "try 8")
         check(self.max_frames >= 0, "max_frames", self.max_frames, "0 or more", "0 reads all")
 
-    @property
-    def images_per_batch(self) -> int:
-        """Returns the batch size; of `auto`, which options shared with a training may have, the default."""
-        return self.batch_size or 1
-
     def result_names(self) -> list[str]:
         """Returns the output formats, without duplicates."""
         return list(dict.fromkeys(word.strip() for word in self.results.split(",") if word.strip()))

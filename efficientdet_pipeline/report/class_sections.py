@@ -7,6 +7,7 @@ import numpy as np
 
 from efficientdet_pipeline.evaluation.class_evaluation import ClassEvaluation
 from efficientdet_pipeline.report.markup import cards, number, paragraph, section, table, tag, text
+from tfrmod.counted import counted
 
 MAX_MATRIX = 25
 """Classes of the confusion matrix; of more, those that are confused most are shown."""
@@ -71,7 +72,7 @@ def _numbers_section(evaluation: ClassEvaluation) -> str:
     return section(
         "numbers",
         "All numbers",
-        paragraph(f"{evaluation.num_images:,} images.", "A dash stands where nothing was there to measure."),
+        paragraph(f"{counted(evaluation.num_images, 'image')}.", "A dash stands where nothing was there to measure."),
         table(["Number", "Value", "What it says"], rows, caption="Numbers over all classes", numeric=(1,)),
     )
 
@@ -98,7 +99,7 @@ def _classes_section(evaluation: ClassEvaluation) -> str:
     return section(
         "classes",
         "Classes",
-        paragraph(f"Not listed: {left} classes that neither occur nor were predicted.") if left else "",
+        paragraph(f"Neither occur nor were predicted, and are not listed: {counted(left, 'class')}.") if left else "",
         table(head, rows, caption="Numbers by class", numeric=range(1, len(head)), is_sortable=True),
     )
 

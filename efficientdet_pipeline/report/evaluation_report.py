@@ -30,6 +30,7 @@ from efficientdet_pipeline.report.page import write_report
 from efficientdet_pipeline.report.run_page import with_evaluation, write_run_page
 from efficientdet_pipeline.runs.output_files import check_output_files, check_output_json, note_output_files
 from efficientdet_pipeline.runs.run_dir import RunFolder
+from tfrmod.counted import counted
 
 _FILES = (
     *("metrics.json", "thresholds.yaml", "label_errors.csv", "label_errors.jpg", "confusion_matrix.png"),
@@ -119,7 +120,8 @@ def log_details(findings: Findings, *, intervals: bool, groups: bool) -> None:
         logging.info("95 %% confidence intervals, by bootstrap over the images:\n%s", "\n".join(lines))
     if groups:
         for part in (part for part in analysis.slices if part.kind == "classes"):
-            logging.info("%s: AP %.3f, AP50 %.3f, %d objects", part.name, part.ap, part.ap50, part.num_objects)
+            objects = counted(part.num_objects, "object")
+            logging.info("%s: AP %.3f, AP50 %.3f, %s", part.name, part.ap, part.ap50, objects)
 
 
 def parse_class_groups(text: str, label_map: Mapping[int, str], instances: Instances) -> dict[str, list[int]]:

@@ -14,6 +14,7 @@ from efficientdet_pipeline.report.advice import advice
 from efficientdet_pipeline.report.contents import Chart, Series
 from efficientdet_pipeline.report.markup import NO_VALUE, cards, number, paragraph, section, table, tag, text
 from efficientdet_pipeline.report.svg_charts import line_chart, reliability_chart, stacked_bars
+from tfrmod.counted import counted
 
 MAX_MATRIX = 25
 """Maximum number of classes in the confusion matrix; the most confused ones are shown."""
@@ -81,8 +82,9 @@ def _numbers_section(analysis: Analysis) -> str:
     values = analysis.metrics.values
     rows = [(text(label), number(values[key]), text(note)) for key, label, note in _COCO_ROWS if key in values]
     count = (
-        f"{len(analysis.instances.source_ids):,} images, {len(analysis.instances.truth):,} annotated objects, "
-        f"{len(analysis.instances.found):,} detections of any score."
+        f"{counted(len(analysis.instances.source_ids), 'image')}, "
+        f"{counted(len(analysis.instances.truth), 'annotated object')}, "
+        f"{counted(len(analysis.instances.found), 'detection')} of any score."
     )
     return section(
         "numbers",
@@ -146,7 +148,7 @@ def _confusion_section(analysis: Analysis) -> str:
     caption = tag("caption", "Objects by true class and detected class", class_="hidden")
     grid = tag("table", caption + tag("thead", tag("tr", head)) + tag("tbody", "".join(body)), class_="matrix")
     pairs = [
-        f"{analysis.names[there]} detected as {analysis.names[seen]}: {times:,} times"
+        f"{analysis.names[there]} detected as {analysis.names[seen]}: {counted(times, 'time')}"
         for there, seen, times in matrix.most_confused(5)
     ]
     note = f"The {MAX_MATRIX} most confused of {size} classes are shown." if size > MAX_MATRIX else ""

@@ -8,6 +8,7 @@ from efficientdet_pipeline.evaluation.error_split import DESCRIPTIONS, ErrorKind
 from efficientdet_pipeline.report.contents import DrawnBox, GalleryImage
 from efficientdet_pipeline.report.gallery import tags_of
 from efficientdet_pipeline.report.markup import paragraph, section, tag, text
+from tfrmod.counted import counted
 
 _LEGEND = (
     ("right", "correct detection"),
@@ -65,7 +66,7 @@ def _filters(images: Sequence[GalleryImage]) -> str:
     boxes = tag(
         "label", '<input type="checkbox" id="show-truth" checked/>' + tag("span", "Draw objects"), class_="check"
     )
-    count = tag("p", f"{len(images)} images", id="num-images", role="status")
+    count = tag("p", counted(len(images), "image"), id="num-images", role="status")
     return tag(
         "form",
         controls + tag("label", score + slider) + boxes + count,
@@ -141,7 +142,7 @@ def _rectangle(box: DrawnBox, image: GalleryImage) -> str:
 def _summary(boxes: Sequence[DrawnBox]) -> str:
     count = {state: sum(box.state == state for box in boxes) for state, _ in _LEGEND}
     objects = count["found"] + count["missed"]
-    parts = [f"{count['found']} of {objects} objects found"] if objects else ["no objects"]
+    parts = [f"{count['found']} of {counted(objects, 'object')} found"] if objects else ["no objects"]
     if count["wrong"]:
-        parts.append(f"{count['wrong']} wrong detection{'s' if count['wrong'] > 1 else ''}")
+        parts.append(counted(count["wrong"], "wrong detection"))
     return ", ".join(parts)

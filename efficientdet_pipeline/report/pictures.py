@@ -16,6 +16,7 @@ from efficientdet_pipeline.evaluation.curves import ScoreCurve, best_overall, me
 from efficientdet_pipeline.visualize.boxes import class_color, draw_detections
 from efficientdet_pipeline.visualize.grid import contact_sheet, resize_to_fit
 from tfrmod import fileio
+from tfrmod.counted import counted
 
 CONFUSION, PR_CURVE, F1_CURVE = "confusion_matrix.png", "pr_curve.png", "f1_curve.png"
 LABELS = "labels.jpg"
@@ -111,7 +112,7 @@ def labels_picture(boxes_unit: np.ndarray, class_ids: np.ndarray, names: Mapping
     labels = [_plain(names.get(int(class_id), str(class_id))) for class_id in ids[order]]
     bars.set_yticks(range(len(order)), labels, fontsize=8 if len(order) < 25 else 6)
     bars.invert_yaxis()
-    bars.set_title(f"{len(boxes):,} objects" + (f", {len(order)} of {len(ids)} classes" if len(ids) > 40 else ""))
+    bars.set_title(counted(len(boxes), "object") + (f", {len(order)} of {len(ids)} classes" if len(ids) > 40 else ""))
     centers, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
     for axes, values, title, (x_label, y_label) in (
         (places, centers, "Centres", ("x", "y")),

@@ -19,6 +19,7 @@ from efficientdet_pipeline.report.page import write_report
 from efficientdet_pipeline.report.run_contents import run_contents
 from efficientdet_pipeline.runs.metadata import read_args, read_json
 from efficientdet_pipeline.runs.run_dir import RunFolder
+from tfrmod.counted import counted
 from tfrmod.problems import CODES, FAULTS
 
 FINDINGS = "findings.json"
@@ -97,7 +98,7 @@ def evaluation_facts(saved: SavedEvaluation) -> list[tuple[str, str]]:
     """Returns (label, value) of what was evaluated on what."""
     facts = _facts_of(saved.facts)
     num_images, num_objects = len(saved.instances.source_ids), len(saved.instances.truth)
-    return [*facts, ("Evaluated images", f"{num_images:,} with {num_objects:,} objects")]
+    return [*facts, ("Evaluated images", f"{num_images:,} with {counted(num_objects, 'object')}")]
 
 
 def _facts_of(facts: Mapping[str, str | float]) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from absl import logging
 
 from efficientdet_pipeline.errors import DataError, MissingError
 from efficientdet_pipeline.storage.object_store import ObjectStore, RemoteObject
+from tfrmod.counted import counted
 
 UPLOADING = ".uploading"
 """Object that is in a folder as long as not all of its files are there."""
@@ -71,7 +72,7 @@ def _copy(
     folder = cache / "objects" / hashlib.sha256(text.encode()).hexdigest()[:20] / name
     missing = [each for each in objects if not _is_there(safe_path(folder, each.key, url), each.size)]
     if missing:
-        count = "1 object" if len(missing) == 1 else f"{len(missing)} objects"
+        count = counted(len(missing), "object")
         logging.info("Fetching %s (%.1f MB) of %s.", count, sum(each.size for each in missing) / 1e6, url)
     for each in missing:
         store.download(url if is_file else f"{url.rstrip('/')}/{each.key}", folder / each.key, size=each.size)

@@ -23,6 +23,7 @@ from efficientdet_pipeline.errors import DataError, OptionsError, error_message
 from efficientdet_pipeline.storage.fetched import UPLOADING, safe_path
 from efficientdet_pipeline.storage.object_store import ObjectStore
 from tfrmod import fileio
+from tfrmod.counted import counted
 
 MANIFEST = "run-manifest.json"
 OBJECTS = "objects"
@@ -76,7 +77,7 @@ class RunMirror:
         shutil.rmtree(self.folder, ignore_errors=True)
         self._state.unlink(missing_ok=True)
         size = sum(each.size for each in self._entries.values())
-        logging.info("Fetching the run %s: %d files, %.1f MB.", self.url, len(self._entries), size / 1e6)
+        logging.info("Fetching the run %s: %s, %.1f MB.", self.url, counted(len(self._entries), "file"), size / 1e6)
         for name, each in self._entries.items():
             path = safe_path(self.folder, name, self.url)
             self.store.download(f"{self.url}/{each.key}", path, size=each.size)
@@ -214,7 +215,7 @@ class OutputMirror:
         self._seen = {name: state for name, state in self._seen.items() if name in files}
         self.store.delete([marker])
         if changed:
-            logging.info("%s has %d files.", self.url, len(files))
+            logging.info("%s has %s.", self.url, counted(len(files), "file"))
 
 
 def mirrored_files(folder: Path) -> Mapping[str, Path]:

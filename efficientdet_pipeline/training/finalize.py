@@ -23,6 +23,7 @@ from efficientdet_pipeline.training import checkpoint_io
 from efficientdet_pipeline.training.progress import format_duration
 from efficientdet_pipeline.training.reporting import Report, analyse_run
 from efficientdet_pipeline.visualize.grid import contact_sheet
+from tfrmod.counted import counted
 
 IMAGES_DRAWN = 8
 
@@ -127,9 +128,9 @@ def log_finished_run(folder: RunFolder, options: TrainOptions) -> None:
         else options.optimizer.num_epochs
     )
     logging.info(
-        "The run %s is finished after %d epochs. A larger --num_epochs extends it%s, --overwrite restarts it.",
+        "The run %s is finished after %s. A larger --num_epochs extends it%s, --overwrite restarts it.",
         folder.path,
-        trained,
+        counted(trained, "epoch"),
         ", a larger --patience as well" if options.checkpointing.patience else "",
     )
     if (folder.export_path / "saved_model").exists():

@@ -14,6 +14,7 @@ from efficientdet_pipeline.training.progress import DataWaitTimer, Progress
 from efficientdet_pipeline.training.run_config import RunConfig, steps_that_divide
 from efficientdet_pipeline.training.signals import stop_requests
 from efficientdet_pipeline.training.train_step import TrainStepModel
+from tfrmod.counted import counted
 
 
 def train(
@@ -36,7 +37,7 @@ def train(
     first_step = callback.restore(model)
     if first_step:
         epoch, step = divmod(first_step, config.steps_per_epoch)
-        logging.info("Resuming after %d epochs%s.", epoch, f" and {step} steps" if step else "")
+        logging.info("Resuming after %s%s.", counted(epoch, "epoch"), f" and {counted(step, 'step')}" if step else "")
     # With several devices the data are prefetched, so that the wait is not that of the step.
     data_wait = DataWaitTimer() if model.num_devices == 1 else None
     progress = Progress(

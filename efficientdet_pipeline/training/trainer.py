@@ -36,6 +36,7 @@ from efficientdet_pipeline.training.session import RunSession, finished_with, st
 from efficientdet_pipeline.training.stop_sync import StopSync
 from efficientdet_pipeline.training.trackers import Trackers, check_trackers
 from efficientdet_pipeline.training.validation_loss import ValidationLoss, with_validation_loss
+from tfrmod.counted import counted
 
 EVALUATIONS_PER_RUN = 10
 IMAGES_PER_EVALUATION = 4
@@ -67,10 +68,10 @@ def build_run_config(options: TrainOptions, shards: Shards) -> RunConfig:
         profile=options.hardware.profile,
     )
     logging.info(
-        "Training %d epochs of %d steps, %d images per step.",
-        run_config.num_epochs,
-        run_config.steps_per_epoch,
-        run_config.batch_size,
+        "Training %s of %s, %s per step.",
+        counted(run_config.num_epochs, "epoch"),
+        counted(run_config.steps_per_epoch, "step"),
+        counted(run_config.batch_size, "image"),
     )
     return run_config
 

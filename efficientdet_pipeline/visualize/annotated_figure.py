@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.counted import counted
 
 RGB = tuple[int, int, int]
 Corners = tuple[float, float, float, float]
@@ -196,7 +197,7 @@ def record_figure(image: AnnotatedImage, image_pixels: np.ndarray) -> AnnotatedF
         class_ids=np.array([obj.class_id for obj in image.objects], np.int64),
         tints=_tints(image),
         crowd=frozenset(row for row, obj in enumerate(image.objects) if obj.is_crowd),
-        caption=f"{name} · {width}×{height} px · {_boxes(len(image.objects))}",
+        caption=f"{name} · {width}×{height} px · {counted(len(image.objects), 'box')}",
     )
 
 
@@ -214,12 +215,8 @@ def sample_figure(canvas: np.ndarray, boxes: np.ndarray, class_ids: np.ndarray, 
         image=canvas,
         boxes=np.asarray(boxes, np.float64).reshape(-1, 4),
         class_ids=np.asarray(class_ids, np.int64),
-        caption=f"{name} · {_boxes(len(class_ids))} (before: {len(of.class_ids):,})",
+        caption=f"{name} · {counted(len(class_ids), 'box')} (before: {len(of.class_ids):,})",
     )
-
-
-def _boxes(count: int) -> str:
-    return "1 box" if count == 1 else f"{count:,} boxes"
 
 
 def _tints(image: AnnotatedImage) -> list[tuple[int, np.ndarray]]:

@@ -63,7 +63,7 @@ def test_run_of_an_earlier_version_is_evaluated_and_continued(earlier_run: Path,
     assert json.loads((earlier_run / "metrics_eval.json").read_text(encoding="utf-8"))["epoch"] == 1
     continued = run(*OPTIONS, "--num_epochs=2")
     assert continued.returncode == 0, continued.stderr
-    assert "Resuming after 1 epochs" in continued.stdout
+    assert "Resuming after 1 epoch." in continued.stdout
     with (earlier_run / "results.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]

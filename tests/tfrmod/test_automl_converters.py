@@ -97,7 +97,7 @@ def test_automl_converters_second_call_writes_nothing_and_other_options_write_an
 def test_automl_converters_reject_shards_that_are_in_no_manifest(kit: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "p-00000-of-00032.tfrecord").touch()
-    with pytest.raises(DatasetError, match=r"1 files with that prefix that are in no manifest"):
+    with pytest.raises(DatasetError, match=r"1 file with that prefix in no manifest"):
         converted(kit, tmp_path / "out" / "p", "train")
     assert names_in(tmp_path / "out") == ["p-00000-of-00032.tfrecord"]
 
@@ -108,7 +108,7 @@ def test_automl_converters_other_files_of_the_names_beside_the_shards_are_not_re
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(DatasetError, match=rf"1 files with that prefix that are in no manifest \({name}"):
+    with pytest.raises(DatasetError, match=rf"1 file with that prefix in no manifest \({name}"):
         converted(kit, tmp_path / "out" / "p", "train")
     assert (tmp_path / "out" / name).read_text() == "mine"
 

@@ -120,7 +120,7 @@ def test_convert_changed_data_or_options_replace_the_shards_and_leave_no_old_one
 def test_convert_rejects_shards_that_are_in_no_manifest(voc_folder, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "train-00000-of-00009.tfrecord").touch()
-    with pytest.raises(DatasetError, match=r"1 files that are in no manifest there \(train-00000-of-00009"):
+    with pytest.raises(DatasetError, match=r"1 file in no manifest there \(train-00000-of-00009"):
         convert(voc_folder.add_many(3).root, tmp_path / "out")
     assert os.listdir(tmp_path / "out") == ["train-00000-of-00009.tfrecord"]
 
@@ -131,7 +131,7 @@ def test_convert_other_files_of_the_names_beside_the_shards_are_not_replaced(
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).write_text("mine")
-    with pytest.raises(DatasetError, match=rf"1 files that are in no manifest there \({name} for one\)"):
+    with pytest.raises(DatasetError, match=rf"1 file in no manifest there \({name} for one\)"):
         convert(voc_folder.add_many(3).root, tmp_path / "out")
     assert (tmp_path / "out" / name).read_text() == "mine"
 
@@ -235,14 +235,14 @@ def test_convert_strict_ends_at_the_first_fault_and_leaves_nothing(
 def test_convert_no_usable_image_is_an_error_that_says_why(voc_folder, tmp_path: Path, xml) -> None:
     voc_folder.write("a.jpg", "<html>")
     voc_folder.write("a.xml", xml())
-    with pytest.raises(DatasetError, match=r"None of the 1 images .* 1 x a file that cannot be decoded.*a\.jpg"):
+    with pytest.raises(DatasetError, match=r"Of 1 image in .* 1 x a file that cannot be decoded.*a\.jpg"):
         convert(voc_folder.root, tmp_path / "out")
     assert os.listdir(tmp_path / "out") == ["problems.jsonl"]
 
 
 def test_convert_no_object_is_an_error(voc_folder, tmp_path: Path) -> None:
     voc_folder.add("a", [])
-    with pytest.raises(DatasetError, match="None of the 1 images has an object"):
+    with pytest.raises(DatasetError, match="Of 1 image, none has an object"):
         convert(voc_folder.root, tmp_path / "out")
 
 

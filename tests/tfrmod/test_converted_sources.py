@@ -110,7 +110,7 @@ def test_converted_sources_masks_of_classes_alone_are_enough_where_they_are_aske
             (folder / kind / f"{stem}.png").write_bytes(content)
     options = ConvertOptions(include_masks=is_asked, num_workers=1)
     if not is_asked:
-        with pytest.raises(DatasetError, match=r"None of the 2 images has an object .* --include_masks"):
+        with pytest.raises(DatasetError, match=r"Of 2 images, none has an object .* --include_masks"):
             convert(folder, tmp_path / "records", options)
         return
     manifest = convert(folder, tmp_path / "records", options)

@@ -53,7 +53,7 @@ def test_round_robin_records_convert_dataset_writes_in_turn(tmp_path: Path) -> N
         ({"bboxes": [[0, 30, 10, 50]]}, "20 high and 40 wide. Received .* are its corners in another order"),
         ({"bboxes": [[10, 0, 5, 9]]}, "Boxes must be ymin, xmin, ymax, xmax"),
         ({"bboxes": [[1, 2, 3]]}, "a box must be ymin, xmin, ymax, xmax"),
-        ({"labels": []}, "It has 1 boxes, 0 labels and 1 masks"),
+        ({"labels": []}, "It has 1 box, 0 labels and 1 mask"),
         ({"labels": [{"id": -1, "name": "a"}]}, "a label must be"),
         ({"labels": [{"id": 1}]}, "a label must be"),
         ({"label": []}, "must have image_path, bboxes and labels, and may have masks"),

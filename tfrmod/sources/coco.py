@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.pairing import images_of
 from tfrmod.problems import MAX_OBJECTS, Problem
@@ -87,8 +88,8 @@ def listing(folder: Path) -> Listing:
     if not found.by_path:
         listed = sum(len(images) for content in contents for images in content.images.values())
         raise DatasetError(
-            f"None of the {listed} images that {_some(paths)} list can be used: {len(files.images)} images are in "
-            f"{folder}. {_example(problems)}".rstrip()
+            f"Of {counted(listed, 'image')} in {_some(paths)}, none can be used: {folder} has "
+            f"{counted(len(files.images), 'image')}. {_example(problems)}".rstrip()
         )
     unlisted = [image for image in files.images if image not in found.by_path and image not in found.left_out]
     problems += [Problem("image_without_annotation", image) for image in unlisted]
@@ -201,7 +202,7 @@ def _annotated(folder: Path, content: CocoFile, path: str, ids: Sequence[str], p
             else:
                 objects += packed([place])
         known |= own
-    message = f"{content.path} lists it with the ids {', '.join(ids[:5])}; {num_equal} objects are there twice"
+    message = f"{content.path} lists it with the ids {', '.join(ids[:5])}; there twice: {counted(num_equal, 'object')}"
     problems.append(Problem("annotations_merged", path, message))
     return _Annotated(content, listed.place, objects, None, True)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.pairing import images_of
 from tfrmod.problems import MAX_SAME_PROBLEMS, Problem
@@ -104,8 +105,8 @@ def listing(folder: Path) -> Listing:
     if not entries:
         example = f"For example {problems[0].file}: {problems[0].message}." if problems else ""
         raise DatasetError(
-            f"None of the {sum(table.num_rows for table in tables)} rows of the CSV tables in {folder} names an image "
-            f"that exists and can be used; there are {len(files.images)}. {example}".rstrip()
+            f"Of {counted(sum(table.num_rows for table in tables), 'row')} in the CSV tables in {folder}, none names "
+            f"an image that exists and can be used; there are {len(files.images)}. {example}".rstrip()
         )
     used = {entry.image for entry in entries} | {problem.file for problem in problems}
     problems += [Problem("image_without_annotation", image) for image in files.images if image not in used]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.masks import polygons_png
 from tfrmod.pairing import images_of
@@ -155,8 +156,8 @@ def listing_of(
         num_named = sum(map(len, by_file.values()))
         example = f"For example {found[0].file}: {found[0].message or found[0].code}." if found else ""
         raise DatasetError(
-            f"None of the {num_named} images that the annotations in {folder} name can be used: {len(files.images)} "
-            f"images exist. {example}".rstrip()
+            f"Of {counted(num_named, 'image')} that the annotations in {folder} name, none can be used; there exist "
+            f"{counted(len(files.images), 'image')}. {example}".rstrip()
         )
     unnamed = [image for image in files.images if image not in entries and image not in disagreed]
     found += [Problem("image_without_annotation", image) for image in unnamed]

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.file_types import is_junk
 from tfrmod.pairing import images_of
@@ -188,7 +189,7 @@ def _listing(
     if len(names) < 2:
         raise DatasetError(
             f"A classifier needs images of two classes or more in {folder}, {expected}. Found {len(names)}"
-            f"{f', {names[0]}' if names else ''}, with {len(cleaned)} images."
+            f"{f', {names[0]}' if names else ''}, with {counted(len(cleaned), 'image')}."
         )
     if len(set(map(str.casefold, names))) < len(names):
         folded = Counter(name.casefold() for name in names)

@@ -9,6 +9,7 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import drawn
@@ -60,8 +61,8 @@ def listing(folder: Path) -> Listing:
     if not entries:
         example = f"For example {problems[0].file}: {problems[0].message}." if problems else ""
         raise DatasetError(
-            f"None of the {len(paths)} LabelMe files in {folder} belongs to any of the {len(files.images)} images. "
-            f"{example}".rstrip()
+            f"Of {counted(len(paths), 'LabelMe file')} and {counted(len(files.images), 'image')} in {folder}, none "
+            f"belong together. {example}".rstrip()
         )
     problems += [Problem("image_without_annotation", image) for image in files.images if image not in annotations]
     ordered, sets = in_order(entries, ((set_name_of_folders(image), image) for image in entries))

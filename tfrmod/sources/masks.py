@@ -13,6 +13,7 @@ import numpy as np
 from tfrmod import masks
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import yolo_config
@@ -207,7 +208,7 @@ def listing(folder: Path, *, probed: int = PROBED) -> Listing:
     if not pairs:
         raise DatasetError(
             f"Expected images in {folder} and lossless mask images (PNG) with the same names, in a folder "
-            f"named masks for example, and found {len(files.images)} images, none of which belong together."
+            f"named masks for example, and found {counted(len(files.images), 'image')}, none of which belong together."
             + lossy_advice(lossy)
         )
     semantic = [found["semantic"] for _, found in sorted(pairs.items()) if found["semantic"]]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from tfrmod.counted import counted
 from tfrmod.problems import Problem
 from tfrmod.sources.files import list_files
 from tfrmod.sources.source import Entry, Listing
@@ -105,7 +106,7 @@ def _differing(first: _SplitEvidence, other: _SplitEvidence, entries: Sequence[E
     if not differing:
         return []
     image = entries[min(differing)].image
-    message = f"{other.title} differ from {first.title} for {len(differing)} images; {first.title} are used"
+    message = f"{other.title} differ from {first.title} for {counted(len(differing), 'image')}; {first.title} are used"
     return [Problem("split_not_followed", image, message)]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.mask_edges import EdgeCounts, edge_counts
 from tfrmod.problems import Problem
@@ -115,8 +116,8 @@ def _listing(
     common = sorted(images.keys() & maps.keys(), key=lambda key: images[key])
     if not common:
         raise DatasetError(
-            f"Expected {expected}, with the same names. Found {len(images)} images and {len(maps)} maps there, and no "
-            "name in both."
+            f"Expected {expected}, with the same names. Found {counted(len(images), 'image')} and "
+            f"{counted(len(maps), 'map')} there, and no name in both."
         )
     problems = [Problem("image_without_annotation", images[key]) for key in sorted(images.keys() - maps.keys())]
     problems += [Problem("annotation_without_image", maps[key]) for key in sorted(maps.keys() - images.keys())]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tfrmod.annotated_image import AnnotatedImage
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.sources.files import Files, list_files
 from tfrmod.sources.source import Entry, Listing, Reading
@@ -21,7 +22,7 @@ def listing(folder: Path) -> Listing:
     """
     files = list_files(folder)
     if not files.images:
-        raise DatasetError(f"Expected images in {folder}, and found none among {files.total} files.")
+        raise DatasetError(f"Expected images in {folder}, and found none among {counted(files.total, 'file')}.")
     return Listing(entries=tuple(Entry(image, "") for image in files.images), is_unlabelled=True)
 
 

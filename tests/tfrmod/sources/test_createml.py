@@ -94,7 +94,7 @@ def test_createml_fractions_are_read_as_such_and_doubt_is_left_out(put, read_all
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ([{"image": "gone.jpg", "annotations": []}], r"None of the 1 images .* gone\.jpg: named in x\.json"),
+        ([{"image": "gone.jpg", "annotations": []}], r"Of 1 image that .* gone\.jpg: named in x\.json"),
         ('[{"image": "a.jpg", "annotations": []}', r"x\.json: it ends at byte"),
         ({"a": 1}, "found none among 1 JSON files"),
     ],

@@ -125,7 +125,7 @@ def test_csv_boxes_other_tables_are_none(put) -> None:
 
 def test_csv_boxes_rejects_tables_of_another_layout(put, read_all) -> None:
     with pytest.raises(
-        DatasetError, match=r"None of the 1 rows of the CSV tables in .* names an image .* b\.jpg: named in x\.csv"
+        DatasetError, match=r"Of 1 row in the CSV tables in .*, none names an image .* b\.jpg: named in x\.csv"
     ):
         read_all("csv", put({"a.jpg": None, "x.csv": HEADER + "b.jpg,64,48,cat,1,2,3,4\n"}))
     with pytest.raises(DatasetError, match="Expected a CSV table of boxes"):

@@ -61,7 +61,7 @@ def test_list_class_folders_refuses_loose_images_and_single_classes(put) -> None
     assert not image_classes.is_class_folders(folder, list_files(folder))
     with pytest.raises(DatasetError, match=r"1 are not, for example 2\.jpg"):
         image_classes.list_class_folders(folder)
-    with pytest.raises(DatasetError, match=r"two classes or more.*Found 1, cat, with 1 images"):
+    with pytest.raises(DatasetError, match=r"two classes or more.*Found 1, cat, with 1 image"):
         image_classes.list_class_folders(put({"../one/train/cat/1.jpg": None}).parent / "one")
 
 

@@ -233,7 +233,7 @@ def test_yolo_unusable_lists_are_reported(put, read_all) -> None:
 
 
 def test_yolo_images_without_a_single_label_are_refused(put, read_all) -> None:
-    with pytest.raises(DatasetError, match="1 images and 1 texts, none of which belong together"):
+    with pytest.raises(DatasetError, match="1 image and 1 text, none of which belong together"):
         read_all("yolo", put({"a.jpg": None, "b.txt": LINE, "data.yaml": YAML}))
 
 
