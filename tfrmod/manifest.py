@@ -237,13 +237,13 @@ def has_boxes_to_learn(files: Sequence[Path]) -> bool:
 _NO_SHARDS = (".txt", ".json", ".jsonl", ".yaml")
 
 
-def shard_files(pattern: str) -> tuple[Path, ...]:
+def shard_files(pattern: str, *, source: str = "") -> tuple[Path, ...]:
     """Returns the files that a pattern (globs, separated by commas) matches, sorted, without duplicates.
 
     Raises:
-      DatasetError: one of the globs matches no file, or is ambiguous.
+      DatasetError: one of the globs matches no file, which names `source`, or is ambiguous.
     """
-    files = matching_files(pattern)
+    files = matching_files(pattern, source=source)
     return tuple(file for file in files if file.suffix not in _NO_SHARDS) or files
 
 

@@ -31,14 +31,14 @@ def split_patterns(text: str) -> list[str]:
     return [part.strip() for part in _PART.findall(text) if part.strip()]
 
 
-def matching_files(text: str) -> tuple[Path, ...]:
+def matching_files(text: str, *, source: str = "") -> tuple[Path, ...]:
     """Returns the files that comma-separated globs match, sorted, without duplicates.
 
     An existing folder with exactly the written name is taken literally, so that
     brackets and commas in it need not be escaped.
 
     Raises:
-      DatasetError: one of the globs matches nothing, or the pattern is ambiguous.
+      DatasetError: one of the globs matches nothing, which names `source`, or the pattern is ambiguous.
     """
     parts = split_patterns(text)
     found = {part: matches for part in parts if (matches := glob_files(part))}
@@ -48,9 +48,11 @@ def matching_files(text: str) -> tuple[Path, ...]:
         return tuple(sorted(as_one))
     for part in parts:
         if part not in found:
-            raise DatasetError(f"No shards match {part}.{_similar(part)}", missing=True)
+            raise DatasetError(
+                f"No shards match {part}{f' ({source})' if source else ''}.{_similar(part)}", missing=True
+            )
     if not found:
-        raise DatasetError(f"The pattern {text!r} names no shards.", missing=True)
+        raise DatasetError(f"The pattern {text!r}{f' ({source})' if source else ''} names no shards.", missing=True)
     return tuple(sorted(set().union(*found.values())))
 
 

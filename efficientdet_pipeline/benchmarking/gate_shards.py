@@ -13,7 +13,8 @@ from tfrmod import manifest
 
 def gate_shards(options: GateOptions, trained: TrainedWeights) -> tuple[Sequence[Path], manifest.Manifest | None]:
     """Returns the validation shards that the options or the run name, and their manifest; warns of none."""
-    files: Sequence[Path] = manifest.shard_files(options.val_file_pattern) if options.val_file_pattern else ()
+    pattern = options.val_file_pattern
+    files: Sequence[Path] = manifest.shard_files(pattern, source="--val_file_pattern") if pattern else ()
     made = None
     if trained.run is not None and not files:
         files, made = run_shards(trained.run, "val")

@@ -62,7 +62,7 @@ def shards_to_verify(options: VerifyOptions) -> Mapping[str, Tasks]:
 
 
 def _by_pattern(pattern: str) -> Mapping[str, Tasks]:
-    files = shard_files(pattern)
+    files = shard_files(pattern, source="--file_pattern")
     files = tuple(path for path in files if "tfrecord" in path.name) or files  # Manifests may be beside them.
     known = verify_shards.known_shards(files)
     missing = verify_shards.missing_shards(files, pattern)

@@ -51,7 +51,7 @@ def shards_identity(options: TrainOptions) -> str:
         from efficientdet_pipeline.data import prepare  # The import loads all annotation formats.
 
         return prepare.data_identity(options.data.images, options.run.workspace)
-    return _identity_of_files(manifest.shard_files(options.train_file_pattern))
+    return _identity_of_files(manifest.shard_files(options.train_file_pattern, source="--train_file_pattern"))
 
 
 def _identity_of_files(paths: Iterable[Path]) -> str:
@@ -123,7 +123,8 @@ def find_shards(
 def _given_shards(options: TrainOptions, hparams: HparamsGiven) -> Shards:
     logging.info("Counting the records of %s.", options.train_file_pattern)
     train = _counts(options.train_file_pattern)
-    val = manifest.shard_files(options.evaluation.val_file_pattern) if options.evaluation.val_file_pattern else ()
+    pattern = options.evaluation.val_file_pattern
+    val = manifest.shard_files(pattern, source="--val_file_pattern") if pattern else ()
     if options.skip_crowd_during_training and train.num_boxes == train.num_crowd > 0:
         _refuse_crowds(options.train_file_pattern)
     label_map = _given_names(options, hparams, train)

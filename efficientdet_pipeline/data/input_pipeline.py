@@ -33,7 +33,6 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.augmentation import AugmentationOptions
 from efficientdet_pipeline.options.loader import LoaderOptions
 from efficientdet_pipeline.options.training import TrainOptions
-from tfrmod.counted import counted
 
 # image (h, w, 3) uint8 → canvas (H, W, 3) float32, original pixels per canvas pixel
 Fit = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -350,10 +349,7 @@ def _cached(
             option="cache",
         )
     logging.info(
-        "Decoding %s once, %.2f GB, cached %s.",
-        counted(len(contents.sizes), "image"),
-        needed / 1e9,
-        _CACHE_LOCATIONS[kind],
+        "Decoding images once: %d, %.2f GB, cached %s.", len(contents.sizes), needed / 1e9, _CACHE_LOCATIONS[kind]
     )
     if kind == "memory":
         return image_cache.cache_in_memory(files, contents.sizes)

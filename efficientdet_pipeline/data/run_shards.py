@@ -31,7 +31,7 @@ def run_shards(run: RunFolder, split: str) -> tuple[Sequence[Path], manifest.Man
         if split in made.splits and made.splits[split].num_images:
             return [made.folder / shard.name for shard in made.splits[split].files], made
     pattern = text_field(used, f"{split}_file_pattern")
-    return (manifest.shard_files(pattern) if pattern else ()), None
+    return (manifest.shard_files(pattern, source=f"{split}_file_pattern of {run.path}") if pattern else ()), None
 
 
 def spread_images(files: Sequence[str | Path], count: int) -> list[np.ndarray]:

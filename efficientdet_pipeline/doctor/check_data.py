@@ -94,7 +94,11 @@ def _dataset_stats(
             stats = collect.annotation_stats(folder, _conversion(options, label_map), staging, workers, show)
             return options.images.url_dataset or options.images.data_dir, stats
         patterns = {"train": options.train_file_pattern, "val": options.val_file_pattern}
-        files = {name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern}
+        files = {
+            name: manifest.shard_files(pattern, source=f"--{name}_file_pattern")
+            for name, pattern in patterns.items()
+            if pattern
+        }
         return " and ".join(filter(None, patterns.values())), collect.record_stats(files, workers, show)
 
 

@@ -85,7 +85,9 @@ def _files(folder: Path, used: dict[str, Any]) -> dict[str, Sequence[Path]]:
         }
     patterns = {"train": used.get("train_file_pattern"), "val": used.get("val_file_pattern")}
     files: dict[str, Sequence[Path]] = {
-        name: manifest.shard_files(pattern) for name, pattern in patterns.items() if pattern
+        name: manifest.shard_files(pattern, source=f"{name}_file_pattern of {folder}")
+        for name, pattern in patterns.items()
+        if pattern
     }
     if not files:
         raise MissingError(f"The run {folder} has no shards left: neither in {place} nor named in its args.yaml.")

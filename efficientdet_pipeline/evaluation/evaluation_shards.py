@@ -47,7 +47,7 @@ def evaluation_shards(
     """
     if options.evaluation.val_file_pattern:
         pattern = options.evaluation.val_file_pattern
-        return EvaluationShards(manifest.shard_files(pattern), None, pattern)
+        return EvaluationShards(manifest.shard_files(pattern, source="--val_file_pattern"), None, pattern)
     if options.subject.val_dataset:
         return _converted(options, task)
     looked_at = f"{place} is not in the folder of a run"

@@ -97,7 +97,7 @@ def calibration_images(run: RunFolder | None, count: int, *, pattern: str = "") 
     Raises:
       OptionsError: there are no shards.
     """
-    files: Sequence[Path] = manifest.shard_files(pattern) if pattern else ()
+    files: Sequence[Path] = manifest.shard_files(pattern, source="--calibration_file_pattern") if pattern else ()
     if run is not None and not files:
         files, _ = run_shards(run, "train")
     if not files:

@@ -22,7 +22,7 @@ def shards_to_inspect(
 ) -> tuple[dict[str, list[Path]], set[str], dict[str, Any], dict[int, str]]:
     """Returns shards by split, the splits to draw samples from, and the run's options and class names."""
     if options.file_pattern:
-        files = split_names(manifest.shard_files(options.file_pattern))
+        files = split_names(manifest.shard_files(options.file_pattern, source="--file_pattern"))
         return files, set(files), {}, {}
     folder = find_run(options.run)
     used = metadata.read_args(folder.args)

@@ -92,5 +92,7 @@ def test_matching_files_names_the_glob_that_matches_nothing() -> None:
     make(Path("a/train-0"))
     with pytest.raises(DatasetError, match=r"No shards match a/trian-\*\. Similar names there: train-0"):
         matching_files("a/train-*,a/trian-*")
+    with pytest.raises(DatasetError, match=r"No shards match b \(--val_file_pattern\)\."):
+        matching_files("b", source="--val_file_pattern")
     with pytest.raises(DatasetError, match=r"names no shards"):
         matching_files(" , ")

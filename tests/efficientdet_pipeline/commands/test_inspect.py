@@ -108,7 +108,7 @@ def test_an_empty_file_holds_nothing_to_look_at(shards: Path, capfd: pytest.Capt
 
 def test_a_pattern_without_files_is_logged(shards: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert inspect("trian*") == 66
-    assert "No shards match trian*." in capfd.readouterr().err
+    assert "No shards match trian* (--file_pattern)." in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["file", "file/folder"])
