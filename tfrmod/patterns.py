@@ -46,13 +46,12 @@ def matching_files(text: str, *, source: str = "") -> tuple[Path, ...]:
         if found:
             raise _doubt(text, "as one path, and as several that commas separate")
         return tuple(sorted(as_one))
+    origin = f" ({source})" if source else ""
     for part in parts:
         if part not in found:
-            raise DatasetError(
-                f"No shards match {part}{f' ({source})' if source else ''}.{_similar(part)}", missing=True
-            )
+            raise DatasetError(f"No shards match {part}{origin}.{_similar(part)}", missing=True)
     if not found:
-        raise DatasetError(f"The pattern {text!r}{f' ({source})' if source else ''} names no shards.", missing=True)
+        raise DatasetError(f"The pattern {text!r}{origin} names no shards.", missing=True)
     return tuple(sorted(set().union(*found.values())))
 
 

@@ -129,8 +129,8 @@ def _given_shards(options: TrainOptions, hparams: HparamsGiven) -> Shards:
         _refuse_crowds(options.train_file_pattern)
     label_map = _given_names(options, hparams, train)
     boxes = ", ".join(f"{name} {count:,}" for name, count in train.boxes_per_class.items())
-    has = f"{counted(train.num_boxes, 'box')} ({boxes})" if boxes else "no boxes"
-    logging.info("train %s, %s", counted(train.num_images, "image"), has)
+    images, count = counted(train.num_images, "image"), counted(train.num_boxes, "box")
+    logging.info("train %s, %s (%s)", images, count, boxes or "none")
     return Shards(
         train=tuple(str(path) for path in train.files),
         val=tuple(str(path) for path in val),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from absl import logging
 
 from efficientdet_pipeline.options.schema import Options, check, check_choice, option
-from tfrmod.counted import counted
 
 NOT_NEGATIVE = (
     "lr_warmup_init",
@@ -210,8 +209,8 @@ class OptimizerOptions(Options):
                 logging.warning("%s has no effect without --%s.", name, needed)
         if method == "stepwise" and self.num_epochs <= self.first_lr_drop_epoch:
             logging.warning(
-                "lr_decay_method=stepwise has no effect in %s: the first drop is at epoch %g. Set "
+                "lr_decay_method=stepwise has no effect in %d epochs: the first drop is at epoch %g. Set "
                 "--first_lr_drop_epoch and --second_lr_drop_epoch.",
-                counted(self.num_epochs, "epoch"),
+                self.num_epochs,
                 self.first_lr_drop_epoch,
             )

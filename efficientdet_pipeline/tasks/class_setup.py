@@ -112,9 +112,8 @@ def check_encoder_weights(options: TrainOptions, encoder: str, models_with: Mode
     Raises:
       CheckpointMismatchError: they have another one.
     """
-    start = check_pretrained(
-        options.pretrained, encoder, cache_dir=options.data.images.cache_dir, models_with=models_with
-    )
+    given, folder = options.pretrained, options.data.images.cache_dir
+    start = check_pretrained(given, encoder, cache_dir=folder, models_with=models_with)
     place = Path(start.place).expanduser()
     description = (place if place.is_dir() else place.parent) / DESCRIPTION
     if not start.place or not class_task_of(description):
