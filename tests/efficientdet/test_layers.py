@@ -7,7 +7,6 @@ from collections.abc import Callable
 import keras
 import numpy as np
 import pytest
-from efficientdet import layers
 from efficientdet.activations import ACTIVATIONS
 from efficientdet.layers import (
     BatchNormalization,
@@ -27,10 +26,9 @@ FIRST_NUMBERS = [0.19908643, 0.31652009, 0.42336541, 0.61161268]
 
 
 @pytest.fixture(params=["fused kernel", "separate operations"])
-def norm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> BatchNormalization:
-    if request.param == "separate operations":
-        monkeypatch.setattr(layers, "tf", None)
+def norm(request: pytest.FixtureRequest) -> BatchNormalization:
     layer = BatchNormalization()
+    layer.synchronized = request.param == "separate operations"
     layer.build(MAPS.shape)
     layer.gamma.assign([1.0, 2.0, -1.0, 0.5])
     layer.beta.assign([0.0, 1.0, 2.0, 3.0])

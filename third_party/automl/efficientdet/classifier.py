@@ -77,7 +77,7 @@ class ClassifierHead(keras.layers.Layer):
         self.predict.build((None, self.conv.filters))
 
     def call(self, x: Tensor, seed: Tensor | None = None, training: bool = False) -> Tensor:
-        x = ACTIVATIONS[self.act_type](self.norm(self.conv(x), training=training))
+        x = self.norm(self.conv(x), training=training, activation=ACTIVATIONS[self.act_type])
         x = ops.mean(x, axis=(1, 2))
         if training and seed is not None and self.dropout:
             chance = ops.reshape(uniform_of(seed, self.index, ops.shape(x)[0] * x.shape[1]), (-1, x.shape[1]))

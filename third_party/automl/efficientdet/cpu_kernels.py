@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from efficientdet.types import Tensor
 
@@ -11,6 +12,10 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 else:
     tf = None
+if keras.backend.backend() == "jax":
+    import jax
+
+    from efficientdet.jax_kernels import strided_depthwise
 
 _QUICK_WIDTH = 3
 """The widest kernel whose gradient is fast in oneDNN."""
@@ -23,18 +28,25 @@ def is_at_work() -> bool:
     return tf is not None and not tf.config.list_logical_devices("GPU")
 
 
+def _is_gpu_of_jax() -> bool:
+    return keras.backend.backend() == "jax" and jax.default_backend() == "gpu"
+
+
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras's depthwise convolution with a faster gradient on CPUs.
+    """Keras's depthwise convolution with a faster gradient on CPUs, and on GPUs with JAX.
 
     oneDNN, which implements TensorFlow's CPU kernels, computes the gradient of
     a kernel wider than three about six times slower than that of a narrower
     one: a sixth of D0's training step. For convolutions with explicit padding
-    TensorFlow uses its own kernel, which takes a third of that time.
+    TensorFlow uses its own kernel, which takes a third of that time. On GPUs,
+    see `jax_kernels.strided_depthwise`.
 
     Takes `(b, h, w, c)`; returns `(b, height, width, c)`.
     """
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        if training and max(self.strides) > 1 and _is_gpu_of_jax():
+            return strided_depthwise(inputs, ops.convert_to_tensor(self.kernel), self.strides)
         if not training or self.kernel_size[1] <= _QUICK_WIDTH or not is_at_work():
             return super().call(inputs)
         return depthwise_convolved(inputs, tf.convert_to_tensor(self.kernel), self.strides)

@@ -9,12 +9,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import keras
 from jaxtyping import Bool, Float, Int
 from keras import ops
 
 from efficientdet import boxes as box_math
 from efficientdet.types import IGNORED, Pyramid, Targets, Tensor
 
+if keras.backend.backend() == "jax":
+    from efficientdet.jax_kernels import recomputed_for_gradient
 if TYPE_CHECKING:
     from efficientdet.config import DetectorConfig
 
@@ -238,11 +241,16 @@ def focal_loss(
         modulator = ops.exp(gamma * (wrong - cross_entropy))
         return modulator * (cross_entropy - 0.5 * label_smoothing * wrong if label_smoothing else cross_entropy)
 
+    def negative_loss(logits: Tensor) -> Tensor:
+        return ops.sum(entry_loss(logits), axis=-1)
+
     # All entries are first treated as negative, then the few positive ones are corrected: the logits are the largest
     # tensor of a training step, and one-hot targets of the same size would cost as much as the loss.
     logits = ops.cast(logits, "float32")
     is_ignored = ops.equal(class_index, IGNORED)
-    as_negative = ops.where(is_ignored, 0.0, ops.sum(entry_loss(logits), axis=-1))
+    is_jax = keras.backend.backend() == "jax"
+    of_negatives = recomputed_for_gradient(negative_loss)(logits) if is_jax else negative_loss(logits)
+    as_negative = ops.where(is_ignored, 0.0, of_negatives)
     num_classes = logits.shape[-1]
     is_own_class = ops.equal(class_index[..., None], ops.arange(num_classes, dtype="int32"))
     own_logit = ops.sum(ops.where(is_own_class, logits, 0.0), axis=-1)

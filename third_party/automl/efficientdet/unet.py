@@ -198,7 +198,7 @@ class DecoderBlock(keras.layers.Layer):
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         x = inputs
         for name, norm in zip(("conv_1", "conv_2"), self.norms, strict=True):
-            x = ops.relu(norm(self.convs[name](x), training=training))
+            x = norm(self.convs[name](x), training=training, activation=ops.relu)
         x = x + self.convs["shortcut"](inputs)
         return self.scse(x) if self.scse is not None else x
 

@@ -153,9 +153,9 @@ class MBConv(keras.layers.Layer):
         activation = ACTIVATIONS[self.act_type]
         x = inputs
         if self.expand_conv is not None:
-            x = activation(self.expand_norm(self.expand_conv(x), training=training))
+            x = self.expand_norm(self.expand_conv(x), training=training, activation=activation)
         if self.spatial_conv is not None:
-            x = activation(self.spatial_norm(self.spatial_conv(x), training=training))
+            x = self.spatial_norm(self.spatial_conv(x), training=training, activation=activation)
         if self.squeeze_excite is not None:
             x = self.squeeze_excite(x, training=training)
         x = self.project_norm(self.project_conv(x), training=training)
@@ -210,7 +210,7 @@ class EfficientNet(keras.layers.Layer):
 
     def stem(self, images: Tensor, training: bool = False) -> Tensor:
         """Returns the input of the first block, at half the size of the images."""
-        return ACTIVATIONS[self.act_type](self.stem_norm(self.stem_conv(images), training=training))
+        return self.stem_norm(self.stem_conv(images), training=training, activation=ACTIVATIONS[self.act_type])
 
     def call(self, images: Tensor, seed: Tensor | None = None, training: bool = False) -> Pyramid:
         x = self.stem(images, training=training)

@@ -40,7 +40,7 @@ class MaskHead(keras.layers.Layer):
         coarsest, *finer = sorted(pyramid, reverse=True)
         x = pyramid[coarsest]
         for level, upsample, norm in zip(finer, self.upsamples, self.norms, strict=True):
-            x = ACTIVATIONS[self.config.act_type](norm(upsample(x), training=training))
+            x = norm(upsample(x), training=training, activation=ACTIVATIONS[self.config.act_type])
             x = ops.concatenate([x, pyramid[level]], axis=-1)
         return self.predict(x)
 

@@ -83,7 +83,7 @@ class PredictionTower(keras.layers.Layer):
             skipped = x
 
             def layer(x: Tensor, conv: Any = conv, norm: Any = norms[str(level)]) -> Tensor:
-                return activation(norm(conv(x), training=training))
+                return norm(conv(x), training=training, activation=activation)
 
             x = recomputed(layer, x) if training and repeat in self.recomputed else layer(x)
             if (repeat, level) in self.drop_paths:

@@ -63,7 +63,7 @@ class FusionNode(keras.layers.Layer):
         x = self.fusion([resample(maps[number], size=size, training=training) for resample, number in edges])
         activation = ACTIVATIONS[self.config.act_type]
         if self.config.conv_bn_act_pattern:
-            return activation(self.norm(self.conv(x), training=training))
+            return self.norm(self.conv(x), training=training, activation=activation)
         return self.norm(self.conv(activation(x)), training=training)
 
 

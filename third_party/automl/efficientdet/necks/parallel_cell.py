@@ -200,7 +200,7 @@ class PathRow(keras.layers.Layer):
             x = term if x is None else x + term
         activation = ACTIVATIONS[self.config.act_type]
         if self.config.conv_bn_act_pattern:
-            return activation(self.norm(self.conv(x), training=training))
+            return self.norm(self.conv(x), training=training, activation=activation)
         return self.norm(self.conv(activation(x)), training=training, bias=self.conv.bias)
 
     def _shares(self) -> Tensor | None:
