@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from efficientdet_pipeline.evaluation.average_precision import UNDEFINED
 from efficientdet_pipeline.evaluation.coco import METRIC_NAMES, class_names, coco_summary
 from efficientdet_pipeline.evaluation.engines import coco_arrays
 from efficientdet_pipeline.evaluation.instances import Instances, flatten
@@ -40,11 +39,6 @@ class Metrics:
     def primary_value(self) -> float:
         """Returns the metric by which checkpoints are compared."""
         return self.values[self.primary]
-
-    @property
-    def is_measured(self) -> bool:
-        """Returns whether the primary metric is defined."""
-        return self.primary_value > UNDEFINED
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the content of metrics.json: the metrics, and "per_class" and "per_class_AP50" by class name."""

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.errors import DataError
 from tfrmod import fileio, image_file
 from tfrmod.errors import DatasetError
 from tfrmod.patterns import glob_files
@@ -128,26 +128,6 @@ def write_image(path: str | Path, image: np.ndarray) -> None:
     content = io.BytesIO()
     Image.fromarray(image).save(content, image_format, **({"quality": 95} if image_format == "JPEG" else {}))
     fileio.write_file(Path(path), content.getvalue())
-
-
-def output_paths(images: Sequence[Path], output_dir: str | Path) -> list[Path]:
-    """Returns the path of the drawn copy of each image: its own file name, in `output_dir`.
-
-    Images with the same name from several folders are numbered (photo.jpg,
-    photo-2.jpg …); formats that are rarely written become PNG.
-
-    Raises:
-      OptionsError: an image is in `output_dir` and could be overwritten.
-    """
-    output_dir = Path(output_dir).expanduser()
-    for image in images:
-        if image.parent.resolve() == output_dir.resolve():
-            raise OptionsError(
-                f"--output_image_dir must be another folder than that of the images, which would be overwritten. "
-                f"Received {output_dir}, which contains {image}; try {output_dir / 'detections'}.",
-                option="output_image_dir",
-            )
-    return [output_dir / name for name in output_names(images)]
 
 
 def read_images(images: Sequence[Path], source: str) -> Iterator[tuple[Path, np.ndarray]]:
