@@ -1,5 +1,6 @@
 """--mode=classify: the best classes of images, by an ImageNet checkpoint or a classifier of one's own."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,9 +11,9 @@ from absl import logging
 from efficientdet_pipeline.console import say
 from efficientdet_pipeline.inference.classification import ClassScore
 from efficientdet_pipeline.inference.image_io import find_images, read_images
-from efficientdet_pipeline.inference.imagenet_weights import load_classifier
+from efficientdet_pipeline.inference.imagenet_weights import load_classifier, place_of
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.imagenet import ClassifyOptions
+from efficientdet_pipeline.options.imagenet import ClassifyOptions, EfficientNetOptions
 from efficientdet_pipeline.options.parser import Sources
 
 
@@ -21,7 +22,7 @@ def run(options: ClassifyOptions, read: Sources, hparams: HparamsGiven) -> None:
     del read, hparams
     images = find_images(options.input_image)
     with _warnings_alone() if options.json else nullcontext():
-        loaded = load_classifier(options)
+        loaded = load_classifier(dataclasses.replace(options, network=_network(options)))
     found: list[dict[str, object]] = []
     for path, pixels in read_images(images, options.input_image):
         classes = loaded.best(pixels, options.top)
@@ -31,6 +32,13 @@ def run(options: ClassifyOptions, read: Sources, hparams: HparamsGiven) -> None:
             say(_text(path, classes))
     if options.json:
         print(json.dumps(found, indent=1, ensure_ascii=False), flush=True)
+
+
+def _network(options: ClassifyOptions) -> EfficientNetOptions:
+    given = options.network
+    if options.saved_model_dir and not given.path_ckpt:
+        return dataclasses.replace(given, path_ckpt=options.saved_model_dir)
+    return place_of(given, options.run)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from efficientdet_pipeline.inference.features import (
     write_reductions,
 )
 from efficientdet_pipeline.inference.image_io import find_images, output_names, read_images, write_image
-from efficientdet_pipeline.inference.imagenet_weights import LoadedEncoder, load_encoder
+from efficientdet_pipeline.inference.imagenet_weights import LoadedEncoder, load_encoder, place_of
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.imagenet import FeaturesOptions
 from efficientdet_pipeline.options.parser import Sources
@@ -28,8 +28,9 @@ from efficientdet_pipeline.runs.output_files import check_output_files, note_out
 def run(options: FeaturesOptions, read: Sources, hparams: HparamsGiven) -> None:
     """Writes the features of each image."""
     del read, hparams
+    network = place_of(options.network, options.run)
     if options.layer == "list":
-        say("\n".join(named_layers(load_encoder(options.network).model)))
+        say("\n".join(named_layers(load_encoder(network).model)))
         return
     images = find_images(options.input_image)
     folder = Path(options.output_dir).expanduser()
@@ -37,7 +38,7 @@ def run(options: FeaturesOptions, read: Sources, hparams: HparamsGiven) -> None:
     endings = [".npz", ".channels.png", *((".layer.npz", ".layer.png") if options.layer else ())]
     files = [f"{name}{ending}" for name in names for ending in endings]
     earlier = check_output_files(folder, files, option="output_dir")
-    encoder = load_encoder(options.network)
+    encoder = load_encoder(network)
     if options.layer:
         find_layer(encoder.model, options.layer)
     say(str(trained_statistic(encoder.model)))

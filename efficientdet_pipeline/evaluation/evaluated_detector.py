@@ -12,16 +12,16 @@ from efficientdet_pipeline.evaluation.artifact_evaluator import ArtifactEvaluato
 from efficientdet_pipeline.evaluation.evaluator import Evaluator
 from efficientdet_pipeline.evaluation.ground_truth import DetectorClasses, GroundTruth
 from efficientdet_pipeline.evaluation.views import Detect, View, views
-from efficientdet_pipeline.inference.artifacts import load_artifact
+from efficientdet_pipeline.inference.artifacts import check_one_artifact, load_artifact
 from efficientdet_pipeline.json_fields import object_field, text_field
 from efficientdet_pipeline.models.build import Network, read_network
 from efficientdet_pipeline.models.class_names import chosen_class_names
-from efficientdet_pipeline.models.description import config_beside, described_beside
+from efficientdet_pipeline.models.description import config_beside, described_beside, is_export
 from efficientdet_pipeline.models.weights import TrainedWeights, load_trained, trained_weights
 from efficientdet_pipeline.options.evaluation import CheckpointOptions, EvalOptions
 from efficientdet_pipeline.options.general import RunOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, NETWORK_SUFFIXES
+from efficientdet_pipeline.options.infer import NETWORK_SUFFIXES
 from efficientdet_pipeline.options.model import ModelOptions
 from efficientdet_pipeline.runs import metadata
 from efficientdet_pipeline.runs.run_dir import RunFolder, containing_run
@@ -124,12 +124,6 @@ def find_views(tta: str) -> list[View]:
     return views(mirror="flip" in words, scales=[1.0, *(scale for scale in scales if scale != 1.0)])
 
 
-def is_export(path: Path) -> bool:
-    """Returns whether a path is a SavedModel, a frozen graph or another exported file."""
-    is_saved_model = any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model"))
-    return path.suffix.lower() in EXPORT_SUFFIXES or is_saved_model
-
-
 def _checkpoint(trained: TrainedWeights, model: ModelOptions, hparams: HparamsGiven) -> EvaluatedDetector:
     network = read_network(trained.description, model, hparams)
     renamed = object_field(metadata.read_json(trained.run.metadata), NAMES_IN_SHARDS) if trained.run is not None else {}
@@ -156,6 +150,7 @@ def _export(path: Path, hparams: HparamsGiven, *, is_trusted: bool) -> Evaluated
         finish_replacement(folder)  # Left by an interrupted export.
     if not path.exists():
         raise MissingError(f"The export {str(path)!r} does not exist. Check --saved_model_dir.")
+    check_one_artifact(path)
     own, num_classes, place = described_beside(path)
     names = chosen_class_names(hparams, own, num_classes=num_classes, described_by=place)
     if num_classes is None:

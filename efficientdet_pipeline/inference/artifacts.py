@@ -4,7 +4,7 @@ from pathlib import Path
 
 from efficientdet.any_detector import AnyDetectorConfig
 
-from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.inference.onnx_loader import onnx_predictor
 from efficientdet_pipeline.inference.openvino_loader import openvino_predictor
@@ -76,6 +76,30 @@ def _check_not_empty(place: Path) -> None:
             raise DataError(
                 f"{file} must be an exported detector. Received an empty file; export the checkpoint again."
             )
+
+
+def check_one_artifact(path: Path) -> None:
+    """Raises OptionsError if a path is no export, or the folder of several but of no SavedModel."""
+    if path.is_file() and path.suffix.lower() not in EXPORT_SUFFIXES:
+        raise OptionsError(
+            f"saved_model_dir must name an export: a SavedModel folder, or a file ending in "
+            f"{', '.join(EXPORT_SUFFIXES)}. Received {path}; for a checkpoint use --path_ckpt.",
+            option="saved_model_dir",
+        )
+    if not path.is_dir() or any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")):
+        return
+    found = sorted(each.name for each in path.iterdir() if each.suffix in EXPORT_SUFFIXES)
+    if not found:
+        raise OptionsError(
+            f"saved_model_dir must name an export. Received the folder {path}, which contains neither a SavedModel nor "
+            f"files ending in {', '.join(EXPORT_SUFFIXES)}; for a run or a checkpoint use --path_ckpt.",
+            option="saved_model_dir",
+        )
+    raise OptionsError(
+        f"saved_model_dir must name one artifact. Received the folder {path}, which contains no SavedModel; try "
+        f"{path / found[0]}" + (f", or one of {', '.join(found[1:])}." if found[1:] else "."),
+        option="saved_model_dir",
+    )
 
 
 def check_unchanged(path: Path) -> None:

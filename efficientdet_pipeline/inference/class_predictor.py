@@ -9,6 +9,7 @@ import tensorflow as tf
 from efficientdet.imagenet import imagenet_config
 from efficientdet.preprocess_imagenet import imagenet_input
 
+from efficientdet_pipeline.inference.artifacts import check_one_artifact
 from efficientdet_pipeline.inference.probabilities import Probabilities, load_probabilities
 from efficientdet_pipeline.inference.segmentation import class_map_of, segmenter
 from efficientdet_pipeline.models.class_networks import (
@@ -77,6 +78,7 @@ def exported_predictor(
       num_threads: of the other forms' runtimes.
 
     Raises:
+      OptionsError: it is a checkpoint, or a folder of several files.
       DataError: it is damaged, or can do more than calculate and is not trusted.
     """
     for folder in (path, path.parent):
@@ -86,5 +88,6 @@ def exported_predictor(
     description = place.parent / DESCRIPTION
     if not class_task_of(description):
         return None
+    check_one_artifact(path)
     network = read_class_network(description)
     return ClassPredictor(network, load_probabilities(place, network, is_trusted=is_trusted, num_threads=num_threads))

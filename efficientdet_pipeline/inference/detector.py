@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientdet_pipeline.errors import MissingError, OptionsError
-from efficientdet_pipeline.inference.artifacts import load_artifact
+from efficientdet_pipeline.inference.artifacts import check_one_artifact, load_artifact
 from efficientdet_pipeline.inference.image_io import similar_names
 from efficientdet_pipeline.inference.predictor import Predictor
 from efficientdet_pipeline.inference.results import ImageDetections, class_name, per_image
@@ -28,7 +28,7 @@ from efficientdet_pipeline.models.class_names import chosen_class_names
 from efficientdet_pipeline.models.description import described_beside
 from efficientdet_pipeline.models.weights import trained_weights
 from efficientdet_pipeline.options.hparams import HparamsGiven
-from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, MIN_SCORE, DetectionOptions, DetectorOptions
+from efficientdet_pipeline.options.infer import MIN_SCORE, DetectionOptions, DetectorOptions
 from tfrmod.replacement import finish_replacement
 
 Key = TypeVar("Key")
@@ -131,36 +131,12 @@ def _exported(options: DetectionOptions, hparams: HparamsGiven) -> tuple[Predict
         raise MissingError(
             f"The export {options.saved_model_dir!r} does not exist.{similar_names(path)} Check --saved_model_dir."
         )
-    _check_one_artifact(path)
+    check_one_artifact(path)
     own, num_classes, place = described_beside(path)
     own = own or _labels_inside(path)
     names = chosen_class_names(hparams, own, num_classes=num_classes, described_by=place)
     predictor = load_artifact(path, num_threads=options.threads or None, is_trusted=options.trust_model)
     return predictor, names, [path, path.parent]
-
-
-def _check_one_artifact(path: Path) -> None:
-    """Raises OptionsError if a path is no export, or the folder of several but of no SavedModel."""
-    if path.is_file() and path.suffix.lower() not in EXPORT_SUFFIXES:
-        raise OptionsError(
-            f"saved_model_dir must name an export: a SavedModel folder, or a file ending in "
-            f"{', '.join(EXPORT_SUFFIXES)}. Received {path}; for a checkpoint use --path_ckpt.",
-            option="saved_model_dir",
-        )
-    if not path.is_dir() or any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")):
-        return
-    found = sorted(each.name for each in path.iterdir() if each.suffix in EXPORT_SUFFIXES)
-    if not found:
-        raise OptionsError(
-            f"saved_model_dir must name an export. Received the folder {path}, which contains neither a SavedModel nor "
-            f"files ending in {', '.join(EXPORT_SUFFIXES)}; for a run or a checkpoint use --path_ckpt.",
-            option="saved_model_dir",
-        )
-    raise OptionsError(
-        f"saved_model_dir must name one artifact. Received the folder {path}, which contains no SavedModel; try "
-        f"{path / found[0]}" + (f", or one of {', '.join(found[1:])}." if found[1:] else "."),
-        option="saved_model_dir",
-    )
 
 
 def _labels_inside(path: Path) -> dict[int, str]:

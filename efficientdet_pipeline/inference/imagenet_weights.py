@@ -1,6 +1,7 @@
 """EfficientNets with trained weights, for classification and features."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,9 @@ from efficientdet_pipeline.inference.classification import (
 from efficientdet_pipeline.inference.features import extract_reductions, network_input, trained_statistic
 from efficientdet_pipeline.inference.given_images import Readable, one_or_several, pixels_of
 from efficientdet_pipeline.models.pretrained import checkpoint_cache, checkpoint_of_run
+from efficientdet_pipeline.options.general import RunOptions
 from efficientdet_pipeline.options.imagenet import ClassifierOptions, EfficientNetOptions
+from efficientdet_pipeline.runs.run_dir import find_run
 
 if TYPE_CHECKING:
     from efficientdet.backbones.efficientnet import EfficientNet
@@ -102,7 +105,8 @@ def load_classifier(options: ClassifierOptions) -> LoadedClassifier:
     if trained is not None:
         return trained
     cache = checkpoint_cache(options.network.cache_dir)
-    place = options.network.path_ckpt or network_name(options.network)
+    given = options.network.path_ckpt
+    place = checkpoint_of_run(given) if given else network_name(options.network)
     summary = summarize_checkpoint(place, cache)
     if not summary.is_backbone or (summary.networks and summary.num_classes is None):
         what = "a detector" if not summary.is_backbone else "a backbone without its classification head"
@@ -134,7 +138,7 @@ def _trained_here(options: ClassifierOptions) -> LoadedClassifier | None:
     """Returns the classifier of a run, a checkpoint or an export of ours; None where path_ckpt names another file.
 
     Raises:
-      DataError: it is a segmentation, or its classes are named by a file, too.
+      DataError: it is a segmentation, an export of another program, or its classes are named by a file, too.
     """
     path = Path(options.network.path_ckpt).expanduser()
     if not options.network.path_ckpt or not path.exists():
@@ -142,18 +146,21 @@ def _trained_here(options: ClassifierOptions) -> LoadedClassifier | None:
     from efficientdet_pipeline.inference.class_predictor import checkpoint_predictor, exported_predictor
     from efficientdet_pipeline.models.class_networks import class_weights_of
     from efficientdet_pipeline.models.classification import ClassificationNetwork
+    from efficientdet_pipeline.models.description import is_export
     from efficientdet_pipeline.options.evaluation import CheckpointOptions
-    from efficientdet_pipeline.options.general import RunOptions
-    from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES
 
-    is_export = path.suffix.lower() in EXPORT_SUFFIXES or any(
-        (folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")
-    )
     # A description of the network lies beside checkpoints and exports alike.
-    trained = None if is_export else class_weights_of(CheckpointOptions(path_ckpt=str(path)), RunOptions())
-    predictor = checkpoint_predictor(trained) if trained is not None else exported_predictor(path)
-    if predictor is None:
-        return None
+    if is_export(path):
+        predictor = exported_predictor(path)
+        if predictor is None:
+            raise DataError(
+                f"{path} must be a classifier. It is an export of another network; see --mode=infer for detectors."
+            )
+    else:
+        trained = class_weights_of(CheckpointOptions(path_ckpt=str(path)), RunOptions())
+        if trained is None:
+            return None
+        predictor = checkpoint_predictor(trained)
     network = predictor.network
     if not isinstance(network, ClassificationNetwork):
         raise DataError(f"{path} must be a classifier. It is the segmentation {network.name}; see --mode=infer.")
@@ -202,7 +209,6 @@ def _encoder_trained_here(options: EfficientNetOptions) -> LoadedEncoder | None:
         return None
     from efficientdet_pipeline.models.class_networks import class_weights_of, load_class_network
     from efficientdet_pipeline.options.evaluation import CheckpointOptions
-    from efficientdet_pipeline.options.general import RunOptions
 
     trained = class_weights_of(CheckpointOptions(path_ckpt=str(path)), RunOptions())
     if trained is None:
@@ -229,6 +235,17 @@ def _in_terms_of_flags(name: str) -> Iterator[None]:
         fitting = " or ".join(f"--model_name={each}" for each in error.likely_backbones)
         way = f"Try {fitting}, or leave --model_name out" if fitting else f"Name a checkpoint of {name} by --path_ckpt"
         raise type(error)(f"{error.finding} {way}.", error.likely_models, error.likely_backbones) from error
+
+
+def place_of(given: EfficientNetOptions, run: RunOptions) -> EfficientNetOptions:
+    """Returns the options with the run that `run` names as path_ckpt, if they name no checkpoint themselves.
+
+    Raises:
+      MissingError: the run does not exist.
+    """
+    if given.path_ckpt or not (run.model_dir or run.run_name or run.model_ckpts):
+        return given
+    return dataclasses.replace(given, path_ckpt=str(find_run(run).path))
 
 
 def network_name(options: EfficientNetOptions, found: tuple[str, ...] = ()) -> str:

@@ -8,8 +8,9 @@ from efficientdet.config import DetectorConfig, get_config
 from efficientdet.detectors.config import is_parts, read_parts
 from efficientdet.hparams_yaml import read_hparams_yaml
 
-from efficientdet_pipeline.errors import DataError
+from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.models.weights import DESCRIPTION
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES
 from efficientdet_pipeline.options.label_map import LabelMapValue
 from tfrmod.errors import DatasetError
 from tfrmod.text import clean_name, load_yaml, read_text
@@ -17,6 +18,22 @@ from tfrmod.text import clean_name, load_yaml, read_text
 LABEL_MAP = "label_map.yaml"
 MAX_LABEL_MAP_BYTES = 1 << 20
 SAVED_MODEL = "saved_model.pb"
+
+
+def is_export(path: Path) -> bool:
+    """Returns whether a path is a SavedModel, a folder with one, a frozen graph or another exported file."""
+    is_saved_model = any((folder / SAVED_MODEL).is_file() for folder in (path, path / "saved_model"))
+    return path.suffix.lower() in EXPORT_SUFFIXES or is_saved_model
+
+
+def refuse_export(path: Path) -> None:
+    """Raises OptionsError if a path that must be of a checkpoint is of an export."""
+    if is_export(path) and not any(path.glob("*.index")) and not any(path.glob("*.h5")):
+        raise OptionsError(
+            f"path_ckpt must name a run or a checkpoint. Received {path}, which is an export; name it by "
+            "--saved_model_dir, an option of --mode=infer, video, eval and serve.",
+            option="path_ckpt",
+        )
 
 
 def read_description(path: Path) -> tuple[AnyDetectorConfig, LabelMapValue]:

@@ -37,13 +37,17 @@ def trained_weights(options: CheckpointOptions, run_options: RunOptions, *, path
 
     Raises:
       MissingError: they do not exist.
+      OptionsError: path_ckpt names an export.
     """
     if not options.path_ckpt:
         run = find_run(run_options, trained=True, path_output=path_output)
         return TrainedWeights(*_in_folder(run.path, options), run, True)
+    from efficientdet_pipeline.models.description import refuse_export
+
     path = Path(options.path_ckpt).expanduser()
     if not path.exists():
         raise MissingError(f"The checkpoint {options.path_ckpt!r} does not exist. Check --path_ckpt.")
+    refuse_export(path)
     found = containing_run(path, path_output=path_output)
     if path.is_dir():
         return TrainedWeights(*_in_folder(path, options), found, found is not None and found.path == path)
@@ -69,13 +73,7 @@ def load_trained(detector: keras.Model, weights: Path) -> None:
 
 
 def _in_folder(folder: Path, options: CheckpointOptions) -> tuple[Path, Path]:
-    for candidate in (
-        folder,
-        folder / "checkpoints" / "best",
-        folder / "checkpoints" / "last",
-        folder / "best",
-        folder / "last",
-    ):
+    for candidate in (folder / name for name in ("", "checkpoints/best", "checkpoints/last", "best", "last")):
         if (candidate / WEIGHTS).is_file():
             return candidate / WEIGHTS, _description(candidate, options)
     if (folder / "args.yaml").is_file() and not any(folder.glob("*.index")):

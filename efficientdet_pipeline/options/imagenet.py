@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from efficientdet_pipeline.errors import OptionsError
-from efficientdet_pipeline.options.general import ModeOptions
+from efficientdet_pipeline.options.general import NAMES_A_RUN, ModeOptions, RunOptions
 from efficientdet_pipeline.options.schema import Options, check, option
 
 
@@ -71,6 +71,10 @@ def _check_input(name: str, value: str, mode: str, example: str) -> None:
 class ClassifyOptions(ClassifierOptions):
     """Classification of images."""
 
+    run: RunOptions
+    saved_model_dir: str = option(
+        "", "Export of a classification, instead of path_ckpt: a folder, or one of its files.", path="path"
+    )
     input_image: str = option("", "One image, a glob, or a folder of images.", path="glob")
     json: bool = option(False, "Print the classes as JSON.")
 
@@ -78,6 +82,12 @@ class ClassifyOptions(ClassifierOptions):
         """Checks that an input image is given."""
         super().__post_init__()
         _check_input("input_image", self.input_image, "classify", "photo.jpg, 'photos/*.jpg' or photos")
+
+    def without_effect(self) -> dict[str, str]:
+        """Returns the other names of a network if path_ckpt or saved_model_dir is given."""
+        if self.network.path_ckpt:
+            return dict.fromkeys((*NAMES_A_RUN, "saved_model_dir"), "path_ckpt names the checkpoint")
+        return dict.fromkeys(NAMES_A_RUN if self.saved_model_dir else (), "saved_model_dir names an export")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +101,7 @@ class EncoderOptions(ModeOptions):
 class FeaturesOptions(EncoderOptions):
     """Features of images."""
 
+    run: RunOptions
     input_image: str = option("", "One image, a glob, or a folder of images.", path="glob")
     output_dir: str = option(
         "", "Folder for the features (IMAGE.npz) and the drawn channels (IMAGE.channels.png).", path="path"
@@ -114,6 +125,7 @@ class FeaturesOptions(EncoderOptions):
             _check_input("output_dir", self.output_dir, "features", "features")
 
     def without_effect(self) -> dict[str, str]:
-        """Returns the options that --layer=list does not use."""
+        """Returns the options that --layer=list does not use, and the names of a run if path_ckpt is given."""
+        of_run = dict.fromkeys(NAMES_A_RUN if self.network.path_ckpt else (), "path_ckpt names the checkpoint")
         names = ("input_image", "output_dir", "level", "channels") if self.layer == "list" else ()
-        return dict.fromkeys(names, "--layer=list only prints names")
+        return of_run | dict.fromkeys(names, "--layer=list only prints names")

@@ -63,6 +63,16 @@ def test_classify_prints_the_best_classes(main: Main, said: Said, images: Path, 
     assert "is for 3 classes, and only ImageNet's 1000 have built-in names" in said().err
 
 
+def test_classify_says_that_a_run_is_of_a_detector(main: Main, said: Said, images: Path, copied_run: Path) -> None:
+    for given in (f"--path_ckpt={copied_run}", f"--model_dir={copied_run}"):
+        assert main("--mode=classify", given, f"--input_image={images}") == 65
+        assert "must be an ImageNet classifier. It is a detector" in said().err
+    (images / "saved_model").mkdir()
+    (images / "saved_model/saved_model.pb").touch()
+    assert main("--mode=classify", f"--saved_model_dir={images}", f"--input_image={images}") == 65
+    assert "must be a classifier. It is an export of another network; see --mode=infer" in said().err
+
+
 @pytest.mark.parametrize("more", [["--mode=classify", "--labels_map_file=names.txt"], ["--mode=features"]])
 def test_classify_and_features_refuse_another_network_in_terms_of_flags(
     more: list[str], main: Main, said: Said, images: Path, checkpoint: Path

@@ -43,6 +43,16 @@ def write_detections(path: Path, folder: Path, key: Callable[[Any], Any]) -> Pat
     return path
 
 
+def test_eval_says_how_to_name_runs_and_exports(main: Main, copied_run: Path, said: Said) -> None:
+    assert main("--mode=eval", f"--saved_model_dir={copied_run}") == 2
+    assert "neither a SavedModel nor files" in (text := said().err)
+    assert "for a run or a checkpoint use --path_ckpt." in text
+    (copied_run / "export/saved_model").mkdir(parents=True, exist_ok=True)
+    (copied_run / "export/saved_model/saved_model.pb").touch()
+    assert main("--mode=eval", f"--path_ckpt={copied_run / 'export'}") == 2
+    assert "which is an export; name it by --saved_model_dir" in said().err
+
+
 def test_eval_of_a_run_writes_its_page_and_thresholds(main: Main, copied_run: Path, said: Said) -> None:
     assert main("--mode=eval", f"--model_dir={copied_run}", "--ap_interval", "--class_groups=a=star,square;b=1") == 0
     out = said().out

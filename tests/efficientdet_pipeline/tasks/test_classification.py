@@ -99,13 +99,15 @@ def test_classification_is_the_same_by_checkpoint_and_export(
 ) -> None:
     image = run_folder.parent / "data/red/0.png"
     found = []
-    for source in (run_folder, run_folder / "export/efficientnet-lite0_frozen.pb"):
+    export = run_folder / "export/efficientnet-lite0_frozen.pb"
+    names = (f"--path_ckpt={run_folder}", f"--path_ckpt={export}", f"--model_dir={run_folder}")
+    for source in (*names, f"--saved_model_dir={export}"):
         capsys.readouterr()
-        assert main(["--mode=classify", f"--path_ckpt={source}", f"--input_image={image}", "--json"]) == 0
+        assert main(["--mode=classify", source, f"--input_image={image}", "--json"]) == 0
         (entry,) = json.loads(capsys.readouterr().out)
         found.append({each["name"]: each["score"] for each in entry["classes"]})
     assert set(found[0]) == {"blue", "green", "red"}
-    assert found[0] == pytest.approx(found[1], abs=1e-5)
+    assert all(each == pytest.approx(found[0], abs=1e-5) for each in found)
     (best,) = edp.Classifier(run_folder, top=2)(str(image))
     assert {each.name: each.score for each in best} == pytest.approx(dict(list(found[0].items())[:2]))
     out = tmp_path / "out"
