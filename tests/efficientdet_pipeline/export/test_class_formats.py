@@ -3,13 +3,14 @@
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from efficientdet.unet import UNetConfig
 from small_class_networks import CLASSIFICATION, SEGMENTATION, SmallClassifier, SmallMap
 
-from efficientdet_pipeline.errors import DataError, OptionsError
+from efficientdet_pipeline.errors import AccuracyError, DataError, OptionsError
 from efficientdet_pipeline.export.class_bundle import write_class_bundle
 from efficientdet_pipeline.export.class_formats import CLASS_FORMATS, TrainedClassNetwork, class_formats_of
 from efficientdet_pipeline.export.gate import GateReport, Measured
@@ -78,6 +79,15 @@ def test_trained_class_network_needs_images_for_int8() -> None:
 def test_trained_class_network_check_refuses_a_file_of_zeros(segmentation: TrainedClassNetwork) -> None:
     with pytest.raises(DataError, match=r"x\.onnx must give what the trained network gives"):
         segmentation.check(lambda pixels: np.zeros((*pixels.shape[:3], 3)), precision="float32", what="x.onnx")
+
+
+def test_trained_class_network_check_takes_zeros_of_a_network_that_gives_zeros() -> None:
+    trained = TrainedClassNetwork(model=SmallMap(), network=SEGMENTATION)
+    zeros = SimpleNamespace(function=lambda pixels: np.zeros((1, 8, 8, 1), np.float32))
+    vars(trained)["graph"] = SimpleNamespace(on_canvas=lambda **given: zeros)
+    trained.check(lambda pixels: zeros.function(pixels) + 1e-9, precision="float32", what="x.onnx")
+    with pytest.raises(AccuracyError, match=r"x\.onnx must give what the trained network gives"):
+        trained.check(lambda pixels: zeros.function(pixels) + 0.1, precision="float32", what="x.onnx")
 
 
 def test_load_probabilities_refuses_an_artifact_of_another_network(
