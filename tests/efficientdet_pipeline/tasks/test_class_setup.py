@@ -6,7 +6,7 @@ from efficientdet_pipeline.errors import OptionsError
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.schema import compose
 from efficientdet_pipeline.options.training import TrainOptions
-from efficientdet_pipeline.tasks.class_setup import data_of, refuse_hparams, variation_arguments
+from efficientdet_pipeline.tasks.class_setup import check_options, data_of, variation_arguments
 
 
 def test_variation_arguments_are_those_of_the_options() -> None:
@@ -18,10 +18,13 @@ def test_variation_arguments_are_those_of_the_options() -> None:
     }
 
 
-def test_refuse_hparams_names_them() -> None:
-    refuse_hparams(HparamsGiven(), "segmentation")
+def test_check_options_names_what_is_of_detectors() -> None:
+    given = compose(TrainOptions, url_dataset="demo", task="segmentation")
+    check_options(given, HparamsGiven(), "segmentation")
     with pytest.raises(OptionsError, match="Received act_type with the task classification"):
-        refuse_hparams(HparamsGiven(network={"act_type": "relu"}), "classification")
+        check_options(given, HparamsGiven(network={"act_type": "relu"}), "classification")
+    with pytest.raises(OptionsError, match=r"formats of a segmentation must be .* Received 'onnx_nms'"):
+        check_options(compose(TrainOptions, url_dataset="demo", formats="onnx_nms"), HparamsGiven(), "segmentation")
 
 
 def test_data_of_a_description_is_refused() -> None:
