@@ -65,16 +65,8 @@ def compiled_step(given: Given, notes: Notes) -> Stepper:
             "versions": {"jax": jax.__version__, "keras": keras.__version__},
         }
     )
-    keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy(given.precision)
-    size = {"image_size": given.image_size, "num_classes": given.num_classes}
-    config = efficientdet.get_config(given.model_name, **size, **given.network)
-    options = compose(TrainOptions, url_dataset="none", batch_size=given.batch_size)
-    detector = efficientdet.build_model(config)
-    model = build_training_model(
-        detector, detection_objective(config, options.optimizer), options, steps_per_epoch=STEPS_PER_EPOCH
-    )
-    parameters = sum(math.prod(variable.shape) for variable in detector.trainable_variables)
+    model = training_model(given)
+    parameters = sum(math.prod(variable.shape) for variable in model.network.trainable_variables)
     notes.add({"parameters": parameters, "anchors": int(model.objective.anchors.shape[0])})
     images, boxes, class_ids = jax.block_until_ready(jax.device_put(synthetic_batch(given)))
     data = images, GroundTruth(boxes, class_ids)
@@ -96,6 +88,17 @@ def compiled_step(given: Given, notes: Notes) -> Stepper:
     notes.add({"first_step_seconds": time.perf_counter() - began, "first_loss": first_loss, "compiled": True})
     notes.add(_plan(stepper.step))
     return stepper
+
+
+def training_model(given: Given) -> Any:
+    """Returns the training model of the pipeline."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(given.precision)
+    size = {"image_size": given.image_size, "num_classes": given.num_classes}
+    config = efficientdet.get_config(given.model_name, **size, **given.network)
+    options = compose(TrainOptions, url_dataset="none", batch_size=given.batch_size)
+    objective = detection_objective(config, options.optimizer)
+    return build_training_model(efficientdet.build_model(config), objective, options, steps_per_epoch=STEPS_PER_EPOCH)
 
 
 def measured(given: Given, notes: Notes) -> None:

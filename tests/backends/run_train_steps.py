@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 if os.environ.get("KERAS_BACKEND") == "jax":
     sys.modules["tensorflow"] = None  # type: ignore[assignment] # Makes the import fail.
@@ -92,6 +93,7 @@ def train(options: dict) -> dict:
     if "has_maps" in options:
         return train_classes(has_maps=options["has_maps"], strategy_name=options.get("strategy", ""))
     with_nan, has_parts = options.pop("with_nan", False), options.pop("parts", False)
+    as_on_gpu = options.pop("as_on_gpu", False) and keras.backend.backend() == "jax"
     run = compose(TrainOptions, url_dataset="none", batch_size=BATCH, num_epochs=1, compilation_cache="none", **options)
     process_group = strategy.init_process_group(run.hardware.strategy)
     with strategy.build_strategy(run).scope():
@@ -103,7 +105,8 @@ def train(options: dict) -> dict:
     losses: list[float] = []
     note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: losses.append(logs["step_loss"]))
     size = BATCH // process_group.count
-    means = model.fit(images, truth, batch_size=size, shuffle=False, verbose=0, callbacks=[note]).history
+    with mock.patch("efficientdet.cpu_kernels.is_gpu_of_jax", return_value=as_on_gpu):
+        means = model.fit(images, truth, batch_size=size, shuffle=False, verbose=0, callbacks=[note]).history
     model.sync()
 
     def length(variables: list) -> float:

@@ -28,7 +28,8 @@ def is_at_work() -> bool:
     return tf is not None and not tf.config.list_logical_devices("GPU")
 
 
-def _is_gpu_of_jax() -> bool:
+def is_gpu_of_jax() -> bool:
+    """Returns whether JAX is the backend and runs on a GPU."""
     return keras.backend.backend() == "jax" and jax.default_backend() == "gpu"
 
 
@@ -45,7 +46,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     """
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        if training and max(self.strides) > 1 and _is_gpu_of_jax():
+        if training and max(self.strides) > 1 and is_gpu_of_jax():
             return strided_depthwise(inputs, ops.convert_to_tensor(self.kernel), self.strides)
         if not training or self.kernel_size[1] <= _QUICK_WIDTH or not is_at_work():
             return super().call(inputs)
