@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from keras import ops
 
-from efficientdet.cpu_kernels import fused
+from efficientdet.cpu_kernels import fused, is_compiled
 from efficientdet.types import Tensor
 
 
@@ -12,19 +12,22 @@ from efficientdet.types import Tensor
 def _silu(x: Tensor) -> tuple[Tensor, Callable[..., Tensor]]:
     """Returns x * sigmoid(x).
 
-    The gradient is computed from the output, which the next layer keeps
-    anyway, and from the sigmoid in place of the input: as much memory as
-    TensorFlow's own gradient, without a second sigmoid.
+    The gradient of small maps is computed from the output, which the next layer
+    keeps anyway, and from the sigmoid in place of the input: as much memory as
+    TensorFlow's own gradient, without a second sigmoid. Where it is compiled, a
+    second sigmoid costs less than to write the first.
     """
     gate = ops.sigmoid(x)
     y = x * gate
-
-    return y, lambda upstream: _silu_gradient(upstream, gate, y)
+    if is_compiled(x):
+        return y, lambda upstream: _silu_gradient(upstream, x)
+    return y, lambda upstream: upstream * (gate + y * (1.0 - gate))
 
 
 @fused
-def _silu_gradient(upstream: Tensor, gate: Tensor, y: Tensor) -> Tensor:
-    return upstream * (gate + y * (1.0 - gate))
+def _silu_gradient(upstream: Tensor, x: Tensor) -> Tensor:
+    gate = ops.sigmoid(x)
+    return upstream * (gate + x * gate * (1.0 - gate))
 
 
 def _srelu(x: Tensor) -> Tensor:

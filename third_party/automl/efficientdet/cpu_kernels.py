@@ -19,7 +19,7 @@ if keras.backend.backend() == "jax":
 
 _QUICK_WIDTH = 3
 """The widest kernel whose gradient is fast in oneDNN."""
-_LARGE = 500_000
+_LARGE = 200_000
 """Elements per image from which compiling an element-wise chain pays off; below, the call costs more than it saves."""
 
 
@@ -118,6 +118,12 @@ def _same_padding(size: int, window: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def is_compiled(x: Tensor) -> bool:
+    """Returns whether functions that are `fused` are compiled for a tensor: a large `(b, h, w, c)` on a CPU."""
+    num_elements = tf.TensorShape(x.shape[1:]).num_elements() if tf is not None and len(x.shape) == 4 else None
+    return num_elements is not None and num_elements >= _LARGE and is_at_work()
+
+
 def fused(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Returns an element-wise function of tensors `(b, h, w, c)`, compiled by XLA if the first one is large.
 
@@ -127,13 +133,7 @@ def fused(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     if tf is None:
         return function
     compiled = tf.function(function, jit_compile=True, autograph=False)
-
-    def called(*inputs: Tensor) -> Tensor:
-        num_elements = tf.TensorShape(inputs[0].shape[1:]).num_elements()
-        is_large = len(inputs[0].shape) == 4 and num_elements is not None and num_elements >= _LARGE
-        return compiled(*inputs) if is_large and is_at_work() else function(*inputs)
-
-    return called
+    return lambda *inputs: compiled(*inputs) if is_compiled(inputs[0]) else function(*inputs)
 
 
 @fused
