@@ -1,4 +1,4 @@
-"""Faster CPU implementations of TensorFlow operations; other devices and backends use the usual ones."""
+"""Faster implementations for TensorFlow on CPUs, and of one layer for JAX on GPUs; others use the usual ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

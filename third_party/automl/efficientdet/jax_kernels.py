@@ -30,8 +30,8 @@ def batch_normalize(
       gamma: scale per channel, float32.
       beta: offset per channel, float32.
       epsilon: added to the variance.
-      activation: function of the normalized float32 map, element by element;
-        by default none.
+      activation: element-wise function of the normalized map, which has the
+        dtype of `x`; by default none.
 
     Returns:
       The normalized and activated `(b, h, w, c)` in the dtype of `x`; mean and
@@ -109,7 +109,6 @@ def recomputed_for_gradient(function: Callable[[jax.Array], jax.Array]) -> Calla
     return computed
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
 def strided_depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
     """Returns a depthwise convolution with SAME padding, whose gradients are computed with few passes over memory.
 
@@ -125,18 +124,22 @@ def strided_depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int])
     Returns:
       `(b, ceil(h / stride), ceil(w / stride), c)`.
     """
-    return _strided_forward(x, kernel, strides)[0]
+    return _strided(x, kernel, strides, x.shape[1:3])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _strided(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], size: tuple[int, int]) -> jax.Array:
+    """Returns the convolution; `size` is the height and width of `x`, which its gradient needs."""
+    return _strided_forward(x, kernel, strides, size)[0]
 
 
 def _strided_forward(
-    x: jax.Array, kernel: jax.Array, strides: tuple[int, int]
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]]:
-    rows, columns = jax.lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], strides, "SAME")
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], size: tuple[int, int]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    rows, columns = jax.lax.padtype_to_pads(size, kernel.shape[:2], strides, "SAME")
     # Without the barrier, XLA moves the padding into each convolution, and cuDNN's own must be symmetric.
     padded = jax.lax.optimization_barrier(jnp.pad(x, ((0, 0), rows, columns, (0, 0))))
-    # Arrays without elements pass on the size of `x`, as residuals must be arrays.
-    sizes = jnp.zeros((x.shape[1], 0)), jnp.zeros((x.shape[2], 0))
-    return _valid_depthwise(padded, kernel, strides), (padded, kernel, sizes)
+    return _valid_depthwise(padded, kernel, strides), (padded, kernel)
 
 
 def _valid_depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
@@ -152,16 +155,13 @@ def _valid_depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) 
 
 
 def _strided_backward(
-    strides: tuple[int, int],
-    kept: tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]],
-    upstream: jax.Array,
+    strides: tuple[int, int], size: tuple[int, int], kept: tuple[jax.Array, jax.Array], upstream: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    padded, kernel, sizes = kept
+    padded, kernel = kept
     # Without the barrier, XLA also writes the map in float32, as it was before it was rounded.
     upstream = jax.lax.optimization_barrier(upstream)
     (of_kernel,) = jax.vjp(lambda kernel: _valid_depthwise(padded, kernel, strides), kernel)[1](upstream)
-    height, width = (size.shape[0] for size in sizes)
-    return _strided_input_gradient(upstream, kernel, strides, (height, width)), of_kernel
+    return _strided_input_gradient(upstream, kernel, strides, size), of_kernel
 
 
 def _strided_input_gradient(
@@ -205,4 +205,4 @@ def _moved(x: jax.Array, rows: int, columns: int) -> jax.Array:
     return jax.lax.pad(x, zero, ((0, 0, 0), (-rows, rows, 0), (-columns, columns, 0), (0, 0, 0)))
 
 
-strided_depthwise.defvjp(_strided_forward, _strided_backward)
+_strided.defvjp(_strided_forward, _strided_backward)
