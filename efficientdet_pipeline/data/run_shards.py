@@ -44,4 +44,4 @@ def spread_images(files: Sequence[str | Path], count: int) -> list[np.ndarray]:
     read = RecordReader(index)
     numbers = np.unique(np.linspace(0, len(index) - 1, min(count, len(index))).round().astype(np.int64))
     records = (parse_record(read(tf.constant(number))) for number in numbers)
-    return [decode_record_image(record.encoded).numpy() for record in records]
+    return [decode_record_image(record.encoded, record.file_name).numpy() for record in records]

@@ -37,7 +37,8 @@ def validation_samples(truth: GroundTruth, count: int | None = None) -> list[Lab
 
 def _sample(truth: TruthImage, read: RecordReader, number: int) -> LabeledImage:
     def pixels() -> np.ndarray:
-        return decode_record_image(parse_record(read(tf.constant(number, tf.int64))).encoded).numpy()
+        record = parse_record(read(tf.constant(number, tf.int64)))
+        return decode_record_image(record.encoded, record.file_name).numpy()
 
     return truth, pixels
 

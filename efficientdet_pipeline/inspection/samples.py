@@ -64,7 +64,7 @@ def samples(
     for number in range(count):
         row = number * len(locations) // count
         image = annotated_image(serialized_record(locations[row]))
-        record = record_figure(image, decode_record_image(image.encoded).numpy())
+        record = record_figure(image, decode_record_image(image.encoded, image.filename).numpy())
         sample = _read_sample(locations[row], skip_crowd)
         if augmenter is None:
             canvas, scale = fit_to_canvas(sample.image, config)
@@ -90,5 +90,5 @@ def _read_sample(location: RecordLocation, skip_crowd: bool) -> Sample:
     record = parse_record(serialized_record(location))
     if skip_crowd:
         record = without_crowd(record)
-    image = decode_record_image(record.encoded)
+    image = decode_record_image(record.encoded, record.file_name)
     return Sample(image, boxes_in_pixels(record, image), record.class_ids)
