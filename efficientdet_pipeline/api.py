@@ -36,7 +36,7 @@ from efficientdet_pipeline.options.export import ExportOptions
 from efficientdet_pipeline.options.general import ModeOptions
 from efficientdet_pipeline.options.hparams import HparamsGiven
 from efficientdet_pipeline.options.imagenet import ClassifierOptions, EncoderOptions
-from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, DetectorOptions, is_video
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, DetectorOptions, has_saved_model, is_video
 from efficientdet_pipeline.options.keywords import OptionValue
 from efficientdet_pipeline.options.parser import Reader, Sources
 from efficientdet_pipeline.options.report import ReportOptions
@@ -322,8 +322,7 @@ def is_export(path: Path) -> bool:
     """Returns whether a path is a SavedModel, or an exported file of another format."""
     # What an address of a bucket names is known by its last part alone.
     is_remote = path.parts[:1] in {("gs:",), ("s3:",)} and path.name in {"saved_model", "export"}
-    is_saved_model = is_remote or any((each / "saved_model.pb").is_file() for each in (path, path / "saved_model"))
-    return path.suffix.lower() in EXPORT_SUFFIXES or path.name == "saved_model.pb" or is_saved_model
+    return is_remote or path.suffix.lower() in EXPORT_SUFFIXES or has_saved_model(path)
 
 
 def with_given(options: Mapping[str, OptionValue], **given: OptionValue) -> dict[str, OptionValue]:

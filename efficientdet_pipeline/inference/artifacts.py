@@ -12,7 +12,7 @@ from efficientdet_pipeline.inference.predictor import SAVED_MODEL, Predictor, lo
 from efficientdet_pipeline.inference.tflite_loader import tflite_predictor
 from efficientdet_pipeline.models.description import config_beside
 from efficientdet_pipeline.models.weights import DESCRIPTION
-from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, NETWORK_SUFFIXES
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, NETWORK_SUFFIXES, has_saved_model
 from tfrmod import fileio
 
 CHECKSUMS = "sha256sums.txt"
@@ -86,7 +86,7 @@ def check_one_artifact(path: Path) -> None:
             f"{', '.join(EXPORT_SUFFIXES)}. Received {path}; for a checkpoint use --path_ckpt.",
             option="saved_model_dir",
         )
-    if not path.is_dir() or any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model")):
+    if not path.is_dir() or has_saved_model(path):
         return
     found = sorted(each.name for each in path.iterdir() if each.suffix in EXPORT_SUFFIXES)
     if not found:

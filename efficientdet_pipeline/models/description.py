@@ -10,7 +10,7 @@ from efficientdet.hparams_yaml import read_hparams_yaml
 
 from efficientdet_pipeline.errors import DataError, OptionsError
 from efficientdet_pipeline.models.weights import DESCRIPTION
-from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES
+from efficientdet_pipeline.options.infer import EXPORT_SUFFIXES, has_saved_model
 from efficientdet_pipeline.options.label_map import LabelMapValue
 from tfrmod.errors import DatasetError
 from tfrmod.text import clean_name, load_yaml, read_text
@@ -22,8 +22,7 @@ SAVED_MODEL = "saved_model.pb"
 
 def is_export(path: Path) -> bool:
     """Returns whether a path is a SavedModel, a folder with one, a frozen graph or another exported file."""
-    is_saved_model = any((folder / SAVED_MODEL).is_file() for folder in (path, path / "saved_model"))
-    return path.suffix.lower() in EXPORT_SUFFIXES or is_saved_model
+    return path.suffix.lower() in EXPORT_SUFFIXES or has_saved_model(path)
 
 
 def refuse_export(path: Path) -> None:

@@ -30,6 +30,11 @@ RESULTS: dict[str, str] = {
 DEFAULT_RESULTS = "images,json,coco"
 
 
+def has_saved_model(path: Path) -> bool:
+    """Returns whether a path is a SavedModel, or the folder of an export with one."""
+    return any((folder / "saved_model.pb").is_file() for folder in (path, path / "saved_model"))
+
+
 def is_video(source: str) -> bool:
     """Returns whether a source is a video file, a camera (a number) or the URL of a stream."""
     return source.isdecimal() or source.startswith(STREAMS) or Path(source).suffix.lower() in VIDEO_SUFFIXES

@@ -1,4 +1,4 @@
-"""What lies beside weights and exports, and what is taken for an export."""
+"""Files that describe weights and exports, and which paths are exports."""
 
 from pathlib import Path
 
